@@ -1,0 +1,57 @@
+"""Media types and annotation keys, by their specification's names.
+
+OCI image-spec 1.1 (media-types.md, annotations.md), Helm's OCI support, and our own artifact types.
+"""
+
+from __future__ import annotations
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+EMPTY = "application/vnd.oci.empty.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+INDEX_TYPES = frozenset({INDEX, DOCKER_INDEX})
+MANIFEST_TYPES = frozenset({INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST})
+
+HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
+HELM_CHART = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+
+RELEASE = "application/vnd.nexus-oci.release.v1"
+"""`artifactType` of the release index."""
+
+ARTIFACTS = {
+    "tar.gz": ("application/vnd.nexus-oci.artifact.tar.v1", "application/gzip"),
+    "deb": ("application/vnd.nexus-oci.artifact.deb.v1", "application/vnd.debian.binary-package"),
+}
+"""Format → (`artifactType` of its manifest, media type of its one layer)."""
+
+TITLE = "org.opencontainers.image.title"
+VERSION = "org.opencontainers.image.version"
+REVISION = "org.opencontainers.image.revision"
+CREATED = "org.opencontainers.image.created"
+SOURCE = "org.opencontainers.image.source"
+URL = "org.opencontainers.image.url"
+VENDOR = "org.opencontainers.image.vendor"
+LICENSES = "org.opencontainers.image.licenses"
+DESCRIPTION = "org.opencontainers.image.description"
+AUTHORS = "org.opencontainers.image.authors"
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+REF_NAME = "org.opencontainers.image.ref.name"
+CONTAINERD_NAME = "io.containerd.image.name"
+
+DISTRIBUTION = "dev.nexus-oci.distribution"
+FORMAT = "dev.nexus-oci.format"
+PLATFORM = "dev.nexus-oci.platform"
+REPOSITORY = "dev.nexus-oci.repository"
+"""On a child of the release index: the repository, below the namespace, that carries its friendly name."""
+TAG = "dev.nexus-oci.tag"
+"""On a child of the release index: the tag of its friendly name."""
