@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from nexus_oci.errors import DefinitionError
@@ -33,6 +33,7 @@ def environment(folders: Sequence[Path]) -> Environment:
     env.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, sort_keys=True)
     env.filters["sh"] = _shell
     env.filters["docker"] = _quote
+    env.filters["parent"] = lambda value: str(PurePosixPath(value).parent)
     return env
 
 

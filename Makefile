@@ -1,0 +1,45 @@
+# `make demo` and `make test` set everything up themselves, in either order, and need Python 3.11 or later and make.
+.PHONY: help demo test unit integration lint schema lock environment engine clean
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+environment: $(VENV)/.complete ## the virtual environment, from requirements.lock
+
+$(VENV)/.complete: requirements.lock pyproject.toml scripts/environment.sh
+	@PYTHON="$(PYTHON)" sh scripts/environment.sh "$(VENV)"
+
+engine: $(VENV)/.complete ## a container engine that answers, and mmdebstrap
+	@sh scripts/engine.sh "$(VENV)"
+
+demo: engine ## build the reference engine's distributions, push them to a registry, verify
+	@$(RUN) scripts.demo
+
+test: engine lint ## the whole test suite
+	@$(RUN) pytest -q --require-everything
+
+unit: environment ## unit tests only: no engine, no network
+	@$(RUN) pytest -q tests/unit
+
+integration: engine ## integration tests only
+	@$(RUN) pytest -q --require-everything tests/integration
+
+lint: environment ## ruff, mypy, the module contract, the schema
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+	@$(VENV)/bin/lint-imports --no-cache
+	@$(RUN) nexus_oci.definition.schema --check
+
+schema: environment ## write the definition's JSON schema anew
+	@$(RUN) nexus_oci.definition.schema
+
+lock: engine ## pin the bases' packages anew
+	@$(VENV)/bin/nexus-oci lock
+
+clean: ## remove what builds and tests left
+	rm -rf dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,3 @@
+module nexus.example/engine
+
+go 1.22

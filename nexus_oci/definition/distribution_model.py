@@ -1,0 +1,179 @@
+"""One distribution of the engine: `images/runtime.yaml`, `images/container.yaml`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt
+
+from nexus_oci.definition.model import Model, Written
+from nexus_oci.definition.nexus_model import Platforms, Tiers
+from nexus_oci.definition.scalars import (
+    AbsolutePath,
+    Dependency,
+    Duration,
+    EnvironmentValue,
+    InsidePath,
+    Line,
+    Mode,
+    Name,
+    PackageName,
+    PlacePath,
+    Port,
+    Repository,
+    Signal,
+    Unique,
+    UserName,
+    Variable,
+    Words,
+)
+
+DistributionName = Literal["runtime", "container"]
+DISTRIBUTIONS: Final[tuple[DistributionName, ...]] = ("runtime", "container")
+"""The distributions that this version builds."""
+ALL_DISTRIBUTIONS: Final = ("runtime", "library", "container", "api", "sdk")
+"""The distributions that there are."""
+Format = Literal["image", "tar.gz", "deb"]
+FORMATS: Final[Mapping[str, tuple[Format, ...]]] = {"runtime": ("image", "tar.gz", "deb"), "container": ("image",)}
+"""The formats of each distribution, in the order in which they are listed everywhere."""
+
+_SECRET = re.compile(
+    r"(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|PRIVATE_?KEY|API_?KEY|CREDENTIALS?)(?:_|$)", re.I
+)
+_ABOUT_A_SECRET = re.compile(r"_(?:FILE|PATH|DIR|DIRECTORY|URL|TTL|SECONDS|NAME|HEADER|LENGTH)$", re.I)
+_ID = Annotated[StrictInt, Field(ge=0, le=4_294_967_294)]
+
+
+def is_secret(variable: str) -> bool:
+    """Whether a variable of this name holds a secret, and not merely where one is or how long it lasts."""
+    return bool(_SECRET.search(variable)) and not _ABOUT_A_SECRET.search(variable)
+
+
+def _healthcheck(value: Any) -> Any:
+    if value is None or (isinstance(value, str) and value != "none"):
+        raise ValueError("expected a health check with a command, or none")
+    return None if value == "none" else value
+
+
+def _short_file(value: Any) -> Any:
+    return {"source": value} if isinstance(value, str) else value
+
+
+class Healthcheck(Model):
+    """A command that tells whether the engine in a container is well. Kubernetes has probes instead."""
+
+    command: Words
+    """Program and arguments; 0 means healthy."""
+    interval: Duration = "30s"
+    """How often it runs."""
+    timeout: Duration = "5s"
+    """After how long a run counts as failed."""
+    retries: Annotated[StrictInt, Field(ge=1, le=100)] = 3
+    """How many failures in a row make the container unhealthy."""
+    start_period: Duration = "5s"
+    """How long after the start failures do not count."""
+
+
+class Image(Model):
+    """What the image says about how it runs."""
+
+    command: Words = ()
+    """Program and arguments. Default: the engine's command."""
+    arguments: tuple[str, ...] = ()
+    """Arguments that whoever runs the image may replace."""
+    user: _ID = 65532
+    """The numeric user that the engine runs as; 0 needs `allow-root`."""
+    group: Annotated[_ID | None, Written] = None
+    """The numeric group. Default: the same number as the user."""
+    allow_root: StrictBool = False
+    """Whether the user may be root. Most clusters refuse such an image."""
+    working_directory: AbsolutePath = ""
+    """The folder that the engine starts in. Default: its own, by the runtime's template."""
+    environment: Mapping[Variable, EnvironmentValue] = {}
+    """Environment variables. No secrets: everyone who can pull the image can read them."""
+    ports: Annotated[tuple[Port, ...], Unique] = ()
+    """The ports that the engine listens on, as in 8080 or 8080/udp."""
+    volumes: Annotated[tuple[PlacePath, ...], Unique] = ()
+    """Folders that the engine writes to."""
+    labels: Mapping[Line, str] = {}
+    """Labels beside the ones that the build writes (org.opencontainers.image.*)."""
+    files: Mapping[PlacePath, InsidePath] = {}
+    """Files and folders to add: where they go in the image, and where they are in the engine's source."""
+    healthcheck: Annotated[Healthcheck | None, BeforeValidator(_healthcheck)] = None
+    """How Docker asks whether the engine is well; `none` for no such check. Default: the images of Python and Node
+    engines try their first TCP port, others have no check."""
+    stop_signal: Signal = "SIGTERM"
+    """What tells the engine to stop."""
+
+
+class PackagedFile(Model):
+    """A file in a package."""
+
+    source: InsidePath
+    """Where it is in the engine's source; a folder brings everything in it."""
+    mode: Mode = ""
+    """Its mode, in quotes, as in "0640". Default: 0755 for what can be run, otherwise 0644."""
+    config: StrictBool = False
+    """Whether it is configuration, so that an upgrade keeps what the administrator wrote."""
+
+
+class Service(Model):
+    """A systemd service, confined as far as a network server can be."""
+
+    name: Name = ""
+    """The unit's name. Default: the package's."""
+    description: Line = ""
+    """What `systemctl` says about it. Default: the engine's title."""
+    command: Words = ()
+    """Program, as an absolute path, and arguments. Default: the distribution's command and arguments."""
+    restart: Literal["no", "on-failure", "always"] = "on-failure"
+    """When systemd starts it again."""
+    state_directory: Name = ""
+    """A folder under /var/lib that the service owns. Default: none."""
+    runtime_directory: Name = ""
+    """A folder under /run that the service owns. Default: none."""
+
+
+class Package(Model):
+    """What the runtime's packages say about themselves."""
+
+    name: PackageName = ""
+    """The package's name. Default: the engine's."""
+    section: Line = "misc"
+    """The part of the archive that it belongs to."""
+    priority: Literal["required", "important", "standard", "optional"] = "optional"
+    """How needed it is."""
+    depends: Annotated[tuple[Dependency, ...], Unique] = ()
+    """Packages that it needs, as in `libc6 (>= 2.36)`."""
+    files: Mapping[PlacePath, Annotated[PackagedFile, BeforeValidator(_short_file)]] = {}
+    """Files beside the engine itself: where they go, and where they are in the engine's source."""
+    user: UserName = ""
+    """The system user that the service runs as; made when the package is installed. Default: the package's name, where
+    there is a service."""
+    service: Annotated[Service | None, Written] = None
+    """The systemd service, where the engine is one."""
+
+
+class Distribution(Model):
+    """images/<distribution>.yaml: one way in which the engine is delivered."""
+
+    distribution: DistributionName
+    """Which one it is."""
+    description: str = ""
+    """What it is for. Default: the engine's description."""
+    repository: Repository = ""
+    """Its repository under the namespace. Default: the distribution's name."""
+    base: Name = ""
+    """What the image stands on. Default: by the engine's runtime: static, python or node."""
+    platforms: Platforms = ()
+    """What it is built for. Default: the definition's platforms."""
+    formats: Annotated[tuple[Format, ...], Unique, Field(min_length=1)] = ("image",)
+    """What it is delivered as; the image is always made, tar.gz and deb for `runtime` only."""
+    tiers: Tiers = ()
+    """The tiers that it is offered in. Default: the definition's tiers."""
+    image: Image = Image()
+    """How the image runs."""
+    package: Package = Package()
+    """What tar.gz and deb say about themselves; for `runtime` only."""

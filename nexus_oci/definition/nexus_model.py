@@ -1,0 +1,69 @@
+"""`images/nexus.yaml` as a whole."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field
+
+from nexus_oci.definition.base_model import Bases
+from nexus_oci.definition.engine_model import Engine
+from nexus_oci.definition.model import Model, Written
+from nexus_oci.definition.scalars import InsidePath, Name, PlatformValue, Unique, ValuePath
+from nexus_oci.oci.values import Platform
+
+Tier = Literal["community", "developer", "professional", "enterprise", "regulated", "sovereign", "embedded"]
+TIERS: Final[tuple[Tier, ...]] = (
+    "community",
+    "developer",
+    "professional",
+    "enterprise",
+    "regulated",
+    "sovereign",
+    "embedded",
+)
+DEFAULT_PLATFORMS: Final = (
+    Platform(os="linux", architecture="amd64"),
+    Platform(os="linux", architecture="arm64"),
+)
+Platforms = Annotated[tuple[PlatformValue, ...], Unique, Field(min_length=1)]
+Tiers = Annotated[tuple[Tier, ...], Unique, Field(min_length=1)]
+
+
+def _short_chart(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+class ChartValues(Model):
+    """Where in the chart's values the release writes the image that it was built for."""
+
+    repository: ValuePath = "image.repository"
+    """The image's repository, with neither tag nor digest."""
+    digest: ValuePath = "image.digest"
+    """The digest of the multi-arch image."""
+
+
+class Chart(Model):
+    """The Helm chart that installs the engine."""
+
+    path: InsidePath
+    """The chart's folder, relative to the project."""
+    distribution: Name = "container"
+    """The distribution whose image the chart runs."""
+    values: ChartValues = ChartValues()
+    """Where the image is written in."""
+
+
+class NexusFile(Model):
+    """images/nexus.yaml: the engine, and what holds for all of its distributions."""
+
+    engine: Engine
+    """The product that is packaged."""
+    platforms: Platforms = DEFAULT_PLATFORMS
+    """What the images run on."""
+    bases: Bases = {}  # noqa: RUF012  pydantic copies defaults
+    """Bases of the project's own, by name; they stand in for shipped ones of the same name."""
+    tiers: Tiers = TIERS
+    """The tiers that the engine is offered in."""
+    chart: Annotated[Chart | None, Written, BeforeValidator(_short_chart)] = None
+    """The Helm chart, or just its folder."""

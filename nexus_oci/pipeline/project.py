@@ -1,0 +1,333 @@
+"""From a folder to everything that a plan is made of: definition, version, time, source, lock, Dockerfiles, contexts.
+
+Nothing here builds; files are read and hashed, git is asked, templates are rendered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nexus_oci.bases.rootfs import rootfs_key
+from nexus_oci.bases.values import BaseLock, DebianBase, LockedDebian, LockedPackage, RegistryBase
+from nexus_oci.errors import DefinitionError
+from nexus_oci.oci import media_types
+from nexus_oci.oci.gzip import ENCODER
+from nexus_oci.oci.values import Digest, Platform, canonical_json, digest_of
+from nexus_oci.pipeline.contexts import LocalImages, Stamp, build_context, template_values
+from nexus_oci.pipeline.packagers import Nfpm, find_nfpm
+from nexus_oci.pipeline.sources import Checkout, check_out, source_files
+from nexus_oci.plan.expand import BaseImage, Build, Request, expand
+from nexus_oci.plan.steps import Plan
+from nexus_oci.release.image import timestamp
+from nexus_oci.render.context import Context, ContextFile, from_tree
+from nexus_oci.render.dockerfile import Dockerfile
+from nexus_oci.render.templates import render
+
+if TYPE_CHECKING:
+    from nexus_oci.definition.definition import Definition
+    from nexus_oci.definition.distribution_model import Distribution
+
+LOCAL = "nexus-oci.local"
+"""The registry part of local image names. No such host exists, so an engine that looks for one elsewhere finds nothing."""
+LOCK_FILE = "images/bases.lock"
+TOOLBOX = "toolbox"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the caller decides: folders, the platform that builds, and what to leave out."""
+
+    root: Path
+    defaults: Path
+    cache: Path
+    build_platform: Platform
+    buildkit: bool
+    environment: Mapping[str, str]
+    distributions: tuple[str, ...] = ()
+    platforms: tuple[Platform, ...] = ()
+    formats: tuple[str, ...] = ()
+    say: Callable[[str], None] = field(default=lambda _: None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalBase:
+    """A base of the definition on one platform, with what the lock says of it."""
+
+    image: BaseImage
+    spec: DebianBase | RegistryBase
+    packages: tuple[LockedPackage, ...] = ()
+    architecture: str = ""
+    epoch: int = 0
+    digest: Digest | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A definition, made ready to be planned and built."""
+
+    settings: Settings
+    definition: Definition
+    checkout: Checkout
+    stamp: Stamp
+    lock: BaseLock
+    bases: Mapping[str, LocalBase]
+    toolboxes: Mapping[str, tuple[str, Context]]
+    builds: tuple[Build, ...]
+    chart_files: Mapping[str, ContextFile]
+    nfpm: Nfpm | None
+    plan: Plan
+
+    def build(self, step: str) -> Build:
+        """The build that an image or format step belongs to."""
+        return next(b for b in self.builds if step == b.image_step or step in {b.format_step(f) for f in b.formats})
+
+    def distribution(self, name: str) -> Distribution:
+        """The definition of a distribution that is being built."""
+        found = self.definition.distribution(name)
+        assert found is not None  # noqa: S101  builds are made from the definition
+        return found
+
+
+def default_folder() -> Path:
+    """The folder of the shipped images/, dockerfiles/, helm/ and policies/: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "defaults"
+    return inside if inside.is_dir() else package.parent
+
+
+def load_project(settings: Settings) -> Project:
+    """Read everything under `settings.root`; raises `DefinitionError` and `LockError` with all that is wrong."""
+    from nexus_oci.definition import check_sources, load
+
+    definition = load(settings.root, defaults=settings.defaults)
+    checkout = check_out(definition, settings.cache, settings.environment, settings.say)
+    problems = check_sources(definition, settings.root, source=checkout.source)
+    if problems:
+        raise DefinitionError("the definition names files that are not there", problems=problems)
+    lock = read_locks(settings)
+    return assemble(settings, definition, checkout, lock)
+
+
+def assemble(settings: Settings, definition: Definition, checkout: Checkout, lock: BaseLock) -> Project:
+    """The project under a given lock; a build that had to refresh the lock calls it again."""
+    stamp = checkout.stamp
+    source = source_files(definition, checkout)
+    wanted = _wanted(settings, definition)
+    packs = any(len(distribution.formats) > 1 for distribution, _ in wanted)
+    nfpm = find_nfpm(settings.build_platform) if packs and any("deb" in d.formats for d, _ in wanted) else None
+    bases: dict[str, LocalBase] = {}
+    toolboxes: dict[str, tuple[str, Context]] = {}
+    builds = []
+    labels = release_labels(definition, checkout)
+    for distribution, platform in wanted:
+        base = _local_base(definition, lock, distribution.base, platform, bases)
+        build_base = None
+        if definition.engine.runtime != "binary":
+            name = f"{definition.engine.runtime}-build"
+            build_base = _local_base(definition, lock, name, settings.build_platform, bases).image.local_name
+        toolbox = None
+        if packs:
+            toolbox = _toolbox(settings, definition, lock, bases, toolboxes, nfpm)
+        images = LocalImages(
+            base=base.image.local_name, build_base=build_base, toolbox=toolbox,
+            build_platform=settings.build_platform, buildkit=settings.buildkit,
+        )  # fmt: skip
+        values = template_values(definition, distribution, platform, source, stamp, images)
+        folders = [settings.root / "dockerfiles", settings.defaults / "dockerfiles"]
+        template = f"{definition.engine.runtime}.Dockerfile.j2"
+        text = render(folders, template, values)
+        scripts = next(folder for folder in folders if (folder / "python_install.py").is_file())
+        builds.append(
+            Build(
+                distribution=distribution.distribution,
+                platform=platform,
+                dockerfile=Dockerfile.parse(text, f"dockerfiles/{template}"),
+                context=build_context(definition, distribution, platform, source, stamp, scripts),
+                formats=tuple(name for name in distribution.formats if name != "image"),
+                base=base.image,
+                labels={**labels, **distribution.image.labels, **_described(distribution)},
+            )
+        )
+    chart_files = _chart_files(settings, definition)
+    images_used = [local.image for local in bases.values()]
+    images_used += [_toolbox_image(settings, name, bases) for name in toolboxes]
+    plan = expand(
+        Request(
+            name=definition.engine.name, version=stamp.version, epoch=stamp.epoch, builds=builds, images=images_used,
+            annotations=labels, chart=_chart_inputs(definition, chart_files, stamp), encoder=ENCODER,
+        )
+    )  # fmt: skip
+    return Project(
+        settings=settings, definition=definition, checkout=checkout, stamp=stamp, lock=lock, bases=bases,
+        toolboxes=toolboxes, builds=tuple(builds), chart_files=chart_files, nfpm=nfpm, plan=plan,
+    )  # fmt: skip
+
+
+def read_locks(settings: Settings) -> BaseLock:
+    """The project's own lock over the shipped one."""
+    from nexus_oci.bases.lock import read_lock
+
+    own = settings.root / LOCK_FILE
+    shipped = settings.defaults / LOCK_FILE
+    lock = read_lock(shipped) if shipped.is_file() else BaseLock()
+    if own.is_file() and own.resolve() != shipped.resolve():
+        lock = read_lock(own).over(lock)
+    return lock
+
+
+def base_specs(definition: Definition) -> dict[str, DebianBase | RegistryBase]:
+    """The definition's bases as the lock knows them."""
+    found: dict[str, DebianBase | RegistryBase] = {}
+    for name, base in definition.bases.items():
+        purpose = "build" if base.for_ == "build" else "runtime"
+        debian = getattr(base, "debian", None)
+        if debian is None:
+            found[name] = RegistryBase(image=str(getattr(base, "image", "")), purpose=purpose)  # type: ignore[arg-type]
+        else:
+            found[name] = DebianBase(
+                suite=debian.suite, packages=debian.packages, components=debian.components, exclude=debian.exclude,
+                dependencies=debian.dependencies, purpose=purpose,  # type: ignore[arg-type]
+            )  # fmt: skip
+    return found
+
+
+def release_labels(definition: Definition, checkout: Checkout) -> dict[str, str]:
+    """The OCI annotations that every image, artifact and index of the release carries (image-spec, annotations.md)."""
+    engine = definition.engine
+    labels = {
+        media_types.TITLE: engine.title or engine.name,
+        media_types.DESCRIPTION: engine.description,
+        media_types.VERSION: checkout.stamp.version,
+        media_types.REVISION: checkout.stamp.commit,
+        media_types.CREATED: timestamp(checkout.stamp.epoch),
+        media_types.URL: engine.url,
+        media_types.SOURCE: checkout.address,
+        media_types.VENDOR: engine.vendor,
+        media_types.LICENSES: engine.licenses,
+        media_types.AUTHORS: engine.maintainer,
+        "org.opencontainers.image.documentation": engine.documentation,
+        "dev.nexus-oci.components": ",".join(engine.components),
+        "dev.nexus-oci.features": ",".join(engine.features),
+    }
+    return {key: value for key, value in labels.items() if value}
+
+
+def _described(distribution: Distribution) -> dict[str, str]:
+    found = {media_types.DISTRIBUTION: distribution.distribution}
+    return found | {media_types.DESCRIPTION: distribution.description} if distribution.description else found
+
+
+def _wanted(settings: Settings, definition: Definition) -> list[tuple[Distribution, Platform]]:
+    """The distributions and platforms to build, those that were asked for or all; raises `DefinitionError` for unknown ones."""
+    names = {distribution.distribution for distribution in definition.distributions}
+    for name in settings.distributions:
+        if name not in names:
+            raise DefinitionError(
+                f"there is no distribution {name!r}", why="the definition has " + ", ".join(sorted(names))
+            )
+    found = []
+    for distribution in definition.distributions:
+        if settings.distributions and distribution.distribution not in settings.distributions:
+            continue
+        platforms = distribution.platforms or definition.platforms
+        for platform in settings.platforms:
+            if platform not in platforms:
+                raise DefinitionError(
+                    f"{distribution.distribution} is not built for {platform}",
+                    why="the definition has " + ", ".join(str(known) for known in platforms),
+                )
+        kept = _with_formats(settings, distribution)
+        found += [(kept, platform) for platform in settings.platforms or platforms]
+    return found
+
+
+def _with_formats(settings: Settings, distribution: Distribution) -> Distribution:
+    if not settings.formats:
+        return distribution
+    formats = tuple(name for name in distribution.formats if name == "image" or name in settings.formats)
+    return distribution.model_copy(update={"formats": formats})
+
+
+def _local_base(
+    definition: Definition, lock: BaseLock, name: str, platform: Platform, found: dict[str, LocalBase]
+) -> LocalBase:
+    """What base `name` is called in the engine on `platform`; the lock decides, and nothing is made."""
+    from nexus_oci.bases.resolve import debian_architecture
+
+    key = f"{name} {platform}"
+    if key in found:
+        return found[key]
+    specs = base_specs(definition)
+    if name not in specs:
+        raise DefinitionError(
+            f"there is no base {name!r}", why="the definition has " + ", ".join(sorted(specs)),
+            hint="declare it under `bases:` in images/nexus.yaml",
+        )  # fmt: skip
+    spec = specs[name]
+    if isinstance(spec, RegistryBase):
+        locked = lock.image(name, spec)
+        image = BaseImage(
+            name=name, platform=platform, pin={"image": spec.image, "digest": str(locked.digest)},
+            local_name=f"{LOCAL}/{name}:{locked.digest.short}-{platform.slug}",
+        )  # fmt: skip
+        found[key] = LocalBase(image=image, spec=spec, digest=locked.digest)
+        return found[key]
+    architecture = debian_architecture(platform.architecture, platform.variant)
+    entry, packages = lock.debian(name, spec, architecture)
+    rootfs = rootfs_key(architecture, packages, entry.epoch)
+    image = BaseImage(
+        name=name, platform=platform, pin={"rootfs": str(rootfs)}, local_name=f"{LOCAL}/{name}:{rootfs.short}-{platform.slug}"
+    )
+    found[key] = LocalBase(image=image, spec=spec, packages=packages, architecture=architecture, epoch=_epoch(entry))
+    return found[key]
+
+
+def _epoch(entry: LockedDebian) -> int:
+    return entry.epoch
+
+
+def _toolbox(
+    settings: Settings,
+    definition: Definition,
+    lock: BaseLock,
+    bases: dict[str, LocalBase],
+    toolboxes: dict[str, tuple[str, Context]],
+    nfpm: Nfpm | None,
+) -> str:
+    """The local name of the toolbox image: its root filesystem and, where a package is made, nfpm."""
+    base = _local_base(definition, lock, TOOLBOX, settings.build_platform, bases)
+    if nfpm is None:
+        return base.image.local_name
+    folders = [settings.root / "dockerfiles", settings.defaults / "dockerfiles"]
+    text = render(folders, "toolbox.Dockerfile.j2", {"toolbox_base": base.image.local_name})
+    context = Context(files={"nfpm": nfpm.file})
+    key = digest_of(canonical_json([text, context.digest(["nfpm"])]))
+    name = f"{LOCAL}/{TOOLBOX}:{key.short}-tools-{settings.build_platform.slug}"
+    toolboxes[name] = (text, context)
+    return name
+
+
+def _toolbox_image(settings: Settings, name: str, bases: Mapping[str, LocalBase]) -> BaseImage:
+    base = bases[f"{TOOLBOX} {settings.build_platform}"].image
+    return BaseImage(
+        name="toolbox+nfpm", platform=settings.build_platform, local_name=name, pin={"image": name}, needs=(base.step,)
+    )
+
+
+def _chart_files(settings: Settings, definition: Definition) -> dict[str, ContextFile]:
+    if definition.chart is None or (settings.distributions and definition.chart.distribution not in settings.distributions):
+        return {}
+    folder = settings.root / definition.chart.path
+    if not folder.is_dir():
+        folder = settings.defaults / definition.chart.path
+    return from_tree(folder, "chart")
+
+
+def _chart_inputs(definition: Definition, files: Mapping[str, ContextFile], stamp: Stamp) -> dict[str, str] | None:
+    if not files or definition.chart is None:
+        return None
+    digest = Context(files=files).digest(["chart"])
+    return {"chart": str(digest), "version": stamp.version, "epoch": str(stamp.epoch)}

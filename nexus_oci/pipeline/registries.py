@@ -1,0 +1,44 @@
+"""Opens repositories of registries with what the environment and the command line say of credentials and trust."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nexus_oci.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from nexus_oci.registry.client import RegistryClient
+    from nexus_oci.registry.end import RegistryEnd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """How registries are to be spoken to."""
+
+    environment: Mapping[str, str]
+    plain_http: bool = False
+    ca_file: Path | None = None
+
+    def client(self, host: str) -> RegistryClient:
+        """A client of one host."""
+        from nexus_oci.registry.client import RegistryClient
+        from nexus_oci.registry.settings import RegistrySettings, docker_config_file
+
+        settings = RegistrySettings(
+            docker_config=docker_config_file(self.environment), ca_file=self.ca_file, plain_http=self.plain_http
+        )
+        return RegistryClient(host, settings)
+
+    def end(self, reference: Reference) -> RegistryEnd:
+        """The repository of a reference, as an end of a transfer."""
+        from nexus_oci.registry.end import RegistryEnd
+
+        return RegistryEnd(self.client(reference.host), reference.repository)
+
+
+def registry_end(reference: Reference, environment: Mapping[str, str], *, plain_http: bool) -> RegistryEnd:
+    """The repository of a reference; see `Access`."""
+    return Access(environment=environment, plain_http=plain_http).end(reference)

@@ -1,0 +1,75 @@
+"""A repository of a registry as an end of a transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from nexus_oci.errors import VerificationError
+from nexus_oci.oci.reference import Reference
+from nexus_oci.oci.values import Descriptor, Digest, Manifest
+from nexus_oci.transfer.ends import BlobStream, Outcome
+
+if TYPE_CHECKING:
+    from nexus_oci.registry.client import RegistryClient
+
+
+class RegistryEnd:
+    """Both a `Source` and a `Sink` over one repository. Used by several threads at once."""
+
+    verifies = False
+    """The registry checks digests, but it may lie or be lax: what goes in is checked on our side too."""
+    keeps_graphs_whole = True
+
+    def __init__(self, client: RegistryClient, repository: str) -> None:
+        self.client = client
+        self.repository = repository
+        self._base = Reference(host=str(client.hostname), repository=repository)
+
+    def resolve(self, name: str) -> Descriptor:
+        """The manifest that a tag or digest names; raises `NotFoundError`."""
+        return self.client.resolve(self._base.at(Digest(name)) if ":" in name else self._base.tagged(name))
+
+    def manifest(self, descriptor: Descriptor) -> Manifest:
+        """A manifest, its digest and size checked."""
+        manifest = self.client.manifest(self._base.at(descriptor.digest))
+        if manifest.descriptor.size != descriptor.size:
+            raise VerificationError(
+                f"manifest {descriptor.digest.short} is not as long as its descriptor says",
+                why=f"expected {descriptor.size} bytes, got {manifest.descriptor.size}",
+            )
+        return manifest
+
+    def open_blob(self, descriptor: Descriptor, *, verify: bool = True) -> BlobStream:
+        """The blob's bytes, streamed."""
+        return self.client.open_blob(self.repository, descriptor, verify=verify)
+
+    def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
+        """The manifests whose subject is `digest`."""
+        return self.client.referrers(self.repository, digest)
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Whether the blob or manifest is there."""
+        if descriptor.is_manifest:
+            return self.client.has_manifest(self.repository, descriptor, pushing=True)
+        return self.client.has_blob(self.repository, descriptor, pushing=True)
+
+    def put_blob(
+        self,
+        descriptor: Descriptor,
+        open_stream: Callable[[], BlobStream],
+        *,
+        mount_from: str | None = None,
+        progress: Callable[[int], None],
+    ) -> Outcome:
+        """Write a blob unless it is there, mounted if that works."""
+        return self.client.put_blob(self.repository, descriptor, open_stream, mount_from=mount_from, progress=progress)
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        """Write a manifest by its digest."""
+        self.client.put_manifest(self.repository, manifest)
+
+    def tag(self, manifest: Manifest, names: Sequence[str]) -> None:
+        """Write the manifest under each name."""
+        for name in names:
+            self.client.put_manifest(self.repository, manifest, name)

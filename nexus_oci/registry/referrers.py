@@ -1,0 +1,171 @@
+"""Who refers to a manifest (distribution-spec, "Listing Referrers" and "Referrers Tag Schema").
+
+A registry is believed to keep referrers only once it has shown one. Until then the fallback tag is read and written
+too, since registries answer 404, 406, a wrong body, an empty list, or an OCI-Subject that they do not mean.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+from nexus_oci.errors import NexusError, RegistryError
+from nexus_oci.oci import media_types
+from nexus_oci.oci.values import Descriptor, Digest, Manifest
+from nexus_oci.registry.auth import pull_scope, push_scope
+from nexus_oci.registry.retry import TransientError
+from nexus_oci.registry.transport import Answer, Call, Transport
+
+_NO_API = frozenset({400, 404, 405, 406, 415, 501})
+_ROUNDS = 8
+_MAX_PAGES = 10_000
+
+
+class _ManifestReader(Protocol):
+    def __call__(self, repository: str, target: str) -> tuple[Manifest, str | None] | None: ...
+
+
+class Referrers:
+    """The referrers of one registry's manifests. Used by several threads at once."""
+
+    def __init__(self, transport: Transport, read: _ManifestReader) -> None:
+        self._transport = transport
+        self._read = read
+        self._proved = False
+        self._lock = threading.Lock()
+        self._tags: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def of(self, repository: str, digest: Digest, artifact_type: str | None = None) -> tuple[Descriptor, ...]:
+        """Every manifest whose subject is `digest`, by digest; only those of `artifact_type` if it is given."""
+        listed = self._from_api(repository, digest, artifact_type)
+        found = {descriptor.digest: descriptor for descriptor in listed or ()}
+        if listed is None or not self._proved:
+            for descriptor in self._from_tag(repository, digest):
+                found.setdefault(descriptor.digest, descriptor)
+        chosen = (found[key] for key in sorted(found))
+        return tuple(d for d in chosen if artifact_type is None or d.artifact_type == artifact_type)
+
+    def add(self, repository: str, manifest: Manifest, *, announced: bool) -> None:
+        """After a push of a manifest with a subject: see that it is found.
+
+        `announced`: the registry answered with OCI-Subject. Unless it then lists the manifest, the fallback tag is
+        written.
+        """
+        subject = manifest.subject
+        if subject is None:
+            return
+        if announced:
+            if self._proved:
+                return
+            listed = self._from_api(repository, subject.digest, None) or ()
+            if any(descriptor.digest == manifest.descriptor.digest for descriptor in listed):
+                return
+        self._write_tag(repository, subject.digest, manifest)
+
+    def _from_api(self, repository: str, digest: Digest, artifact_type: str | None) -> list[Descriptor] | None:
+        """What the registry's API lists; None where there is none that can be believed."""
+        query = f"?{urlencode({'artifactType': artifact_type})}" if artifact_type else ""
+        url: str | None = f"{self._transport.base}/v2/{repository}/referrers/{digest}{query}"
+        found: list[Descriptor] = []
+        pages: set[str] = set()
+        while url and url not in pages and len(pages) < _MAX_PAGES:
+            pages.add(url)
+            call = Call(
+                method="GET",
+                url=url,
+                doing=f"listing what refers to {digest.short} in {repository}",
+                expect=frozenset({200, *_NO_API}),
+                headers={"Accept": media_types.INDEX},
+                scope=pull_scope(repository),
+            )
+            answer = self._transport.fetch(call)
+            page = _read_page(answer)
+            if page is None:
+                return None
+            found.extend(page)
+            url = self._transport.locate(answer.url, answer.next_url) if answer.next_url else None
+            if url and not self._transport.is_own(url):
+                raise RegistryError(
+                    f"{self._transport.host} continues a list on another host", why="it is not followed"
+                )
+        if found:
+            self._proved = True
+        return found
+
+    def _from_tag(self, repository: str, digest: Digest) -> tuple[Descriptor, ...]:
+        held = self._read(repository, fallback_tag(digest))
+        return held[0].manifests if held and held[0].is_index else ()
+
+    def _write_tag(self, repository: str, subject: Digest, manifest: Manifest) -> None:
+        """Add a referrer to the fallback tag's index, and look again: writers elsewhere may have overwritten it."""
+        tag = fallback_tag(subject)
+        with self._lock:
+            gate = self._tags[f"{repository}:{tag}"]
+        with gate:
+            backoff = self._transport.backoff()
+            for _ in range(_ROUNDS):
+                held = self._read(repository, tag)
+                if held and not held[0].is_index:
+                    raise RegistryError(
+                        f"{repository}:{tag} is not a list of referrers",
+                        why="that tag is reserved for one (distribution-spec, Referrers Tag Schema)",
+                        hint=f"remove the tag, then push again what refers to {subject.short}",
+                    )
+                if held and manifest.descriptor.digest in {entry.digest for entry in held[0].manifests}:
+                    return
+                if not self._put_index(repository, tag, held, manifest):
+                    backoff.pause(TransientError(f"{repository}:{tag} is being written by others", tries=_ROUNDS))
+        held = self._read(repository, tag)
+        if held is None or manifest.descriptor.digest not in {entry.digest for entry in held[0].manifests}:
+            raise RegistryError(
+                f"{repository}:{tag} does not keep what is written to it",
+                why="others write to it at the same time, or the registry drops it",
+                hint="run the same command again",
+            )
+
+    def _put_index(
+        self, repository: str, tag: str, held: tuple[Manifest, str | None] | None, manifest: Manifest
+    ) -> bool:
+        """Write the index with one more entry, if nobody else was quicker; returns whether it was accepted."""
+        before: Mapping[str, Any] = held[0].data if held else {"schemaVersion": 2, "mediaType": media_types.INDEX}
+        entry = replace(
+            manifest.descriptor,
+            artifact_type=manifest.artifact_type,
+            annotations=dict(manifest.annotations),
+        )
+        index = Manifest.build({**before, "manifests": [*(before.get("manifests") or ()), entry.to_json()]})
+        etag = held[1] if held else None
+        condition = {"If-Match": etag} if etag else ({} if held else {"If-None-Match": "*"})
+        call = Call(
+            method="PUT",
+            url=f"{self._transport.base}/v2/{repository}/manifests/{tag}",
+            doing=f"writing the referrers of {tag} in {repository}",
+            expect=frozenset({200, 201, 202, 409, 412}),
+            headers={"Content-Type": media_types.INDEX, **condition},
+            scope=push_scope(repository),
+            body=index.raw,
+        )
+        return self._transport.fetch(call).status < 300
+
+
+def fallback_tag(digest: Digest) -> str:
+    """The tag that lists the referrers of `digest` where the registry does not: `sha256-<hex>`."""
+    return f"{digest.algorithm[:32]}-{digest.hex[:64]}"
+
+
+def _read_page(answer: Answer) -> list[Descriptor] | None:
+    """The descriptors of one page; None for anything that is not an image index."""
+    if answer.status != 200:
+        return None
+    try:
+        data = json.loads(answer.body)
+        if data.get("mediaType") != media_types.INDEX and answer.content_type != media_types.INDEX:
+            return None
+        return [Descriptor.from_json(entry) for entry in data["manifests"] or ()]
+    except (ValueError, KeyError, TypeError, AttributeError, NexusError):
+        return None
