@@ -15,7 +15,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from nexus_oci.bases.commands import Finished, require, run
+from nexus_oci.bases.commands import Finished, no_space, require, run
 from nexus_oci.errors import LockError, UnreachableError, VerificationError
 
 _INST = re.compile(r"Inst (\S+?)(?::\S+)? (?:\[[^\]]*\] )?\((\S+) .*\[(\S+)\]\)")
@@ -46,6 +46,7 @@ class Source:
             f"URIs: {self.uri}",
             f"Suites: {self.suite}",
             f"Components: {' '.join(self.components)}",
+            "Targets: Packages",
         ]
         if self.keyrings:
             lines.append(f"Signed-By: {' '.join(self.keyrings)}")
@@ -118,10 +119,21 @@ class PrivateApt:
         return run([program, "-c", self.configuration, *arguments], scratch=self.directory)
 
     def update(self) -> None:
-        """Fetch the signed indexes; raises `UnreachableError` or `VerificationError` with apt's own last lines."""
+        """Fetch the signed indexes; raises with apt's own last lines.
+
+        `UnreachableError` for the network, `VerificationError` for a signature, `LockError` for a suite that is not there.
+        """
         done = self.run("apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any")
         if not done.code:
             return
+        if done.disk_full:
+            raise no_space("fetching package lists", done.last_lines(2))
+        if "does not have a Release file" in done.errors and " 404 " in done.output:
+            raise LockError(
+                "the package archive does not have the suite that a base asks for",
+                why=done.last_lines(3),
+                hint="check the base's `suite`",
+            )
         if "GPG error" in done.errors or "is not signed" in done.errors:
             raise VerificationError(
                 "the signature of the package archive is not valid",

@@ -38,7 +38,7 @@ _DROPPED = re.compile(
     | usr/share/(?: man | info | lintian | bug | doc-base | menu | pixmaps | applications | icons | bash-completion
             | zsh | fish | locale | base-files | binfmts | initramfs-tools | gdb | emacs )(?:/.*)?
     | usr/lib/[^/]+/gconv/(?!gconv-modules|(?:ANSI_X3\.110|CP1252|ISO8859-15?|UTF-(?:7|16|32))\.so\Z).+
-    | usr/share/go-[0-9.]+/(?: api | test )(?:/.*)?
+    | usr/(?:lib|share)/go-[0-9.]+/(?: api | test )(?:/.*)?
     | usr/share/zoneinfo/(?: posix | right )(?:/.*)?
     | usr/share/doc/[^/]+/(?!copyright\Z).*
     | .*\.py[co]

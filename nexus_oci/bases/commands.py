@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,11 @@ class Finished:
     code: int
     output: str
     errors: str = ""
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether it says that a disk is full."""
+        return bool(re.search(r"No space left|enough free space", f"{self.output}{self.errors}"))
 
     def last_lines(self, count: int = 6) -> str:
         """The last lines that say something about a failure: apt's and mmdebstrap's errors and warnings first."""

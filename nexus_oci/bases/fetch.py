@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from nexus_oci.bases.commands import APT_HELPER, Finished, disk_errors, no_space, require, run
 from nexus_oci.bases.host import Host
@@ -144,13 +145,14 @@ def _fetch_batch(
 
 def _why(package: LockedPackage, address: str, done: Finished) -> _Missed:
     """What apt said about one address. Raises for what no other archive can mend."""
-    said = " ".join(line for line in done.errors.splitlines() if address in line) or done.last_lines(3)
-    if "Hash Sum mismatch" in done.errors and address in done.errors:
+    lines = [line for line in done.errors.splitlines() if unquote(address) in unquote(line)]
+    said = " ".join(lines) or done.last_lines(3)
+    if any("Hash Sum mismatch" in line for line in lines):
         raise VerificationError(
             f"{package} from the mirror is not what the lock says",
             why=f"its sha256 is not {package.sha256}",
             hint="the mirror or a proxy changed the file; nothing of it was kept",
         )
-    if "No space left" in done.errors:
+    if done.disk_full:
         raise no_space("fetching packages", said)
     return _Missed(reason=said or f"apt ended with {done.code}")

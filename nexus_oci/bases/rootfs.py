@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,16 +116,18 @@ def _unpack(name: str, packages: Sequence[LockedPackage], architecture: str, hos
     ]
     done = host.mmdebstrap(arguments, scratch)
     if done.code:
-        said = done.last_lines()
-        if "No space left" in f"{done.output}{done.errors}":
-            raise no_space(f"unpacking base {name!r}", said)
-        raise BuildError(f"mmdebstrap could not unpack base {name!r} for {architecture}", why=said)
+        if done.disk_full:
+            raise no_space(f"unpacking base {name!r}", done.last_lines(2))
+        raise BuildError(f"mmdebstrap could not unpack base {name!r} for {architecture}", why=done.last_lines())
     return raw
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for a file of the cache: scratch lies in the cache too, so it costs nothing."""
-    os.link(source, target)
+    """A second name for a file of the cache, which costs nothing; a copy where the file system has no second names."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _finish(raw: Path, metadata: tuple[Metadata, ...], epoch: int, target: Path, key: Digest) -> RootFs:

@@ -20,7 +20,7 @@ def load(root: Path, *, defaults: Path | None) -> Definition:
 
     `defaults` is the folder of what the program ships, with images/bases.yaml; the project's own bases stand in for
     those of the same name. Whether the files exist that the definition names is `check_sources`' question.
-    Raises `DefinitionError`: where there is no definition, and with the problems of all files at once where it is wrong.
+    Raises `DefinitionError`: where there is no definition, or it is wrong; then with the problems of all files.
     """
     from nexus_oci.definition.loader import load_definition
 

@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StrictBool, Tag
 
-from nexus_oci.definition.model import Model
+from nexus_oci.definition.model import Model, shape_of
 from nexus_oci.definition.scalars import ImageReference, Name, PackageName, Suite, Unique
-from nexus_oci.definition.suggestions import nearest
 
 Purpose = Literal["target", "build"]
 
@@ -21,7 +20,7 @@ class Debian(Model):
     """The release, as in trixie."""
     components: Annotated[tuple[Name, ...], Unique] = ("main",)
     """The archive areas to take packages from."""
-    packages: Annotated[tuple[PackageName, ...], Unique, Field(min_length=1)]
+    packages: Annotated[tuple[PackageName, ...], Field(min_length=1), Unique]
     """The packages that are wanted."""
     dependencies: StrictBool = True
     """Whether what the packages depend on comes too; without it, exactly the listed packages."""
@@ -48,12 +47,8 @@ class ImageBase(Model):
 
 
 def _base_shape(value: Any) -> str | None:
-    if not isinstance(value, Mapping):
-        return None
-    shapes = ("debian", "image")
-    found = next((shape for shape in shapes if shape in value), None)
-    found = found or next((near for key in value if (near := nearest(str(key), shapes))), None)
-    return f"<{found}>" if found else None
+    shape = shape_of(value, "debian", "image")
+    return f"<{shape}>" if shape else None
 
 
 Base = Annotated[

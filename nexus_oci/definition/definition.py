@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexus_oci.definition.yaml_nodes import Node, Position
-from nexus_oci.oci.values import Digest, Platform
+from nexus_oci.oci.values import Digest, Platform, canonical_json, digest_of
 
 if TYPE_CHECKING:
     from nexus_oci.definition.base_model import DebianBase, ImageBase
@@ -67,13 +68,16 @@ class Definition:
     platforms: tuple[Platform, ...]
     tiers: tuple[str, ...]
     chart: Chart | None
-    digest: Digest
-    """Of the canonical JSON of `effective`: two definitions that mean the same have the same digest."""
     root: Path
     """The project's folder, which holds `images/`."""
     defaults: Path | None
     """The folder of what the program ships; a chart that the project does not have is looked for there."""
     positions: Positions
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Of the canonical JSON of `effective`: two definitions that mean the same have the same digest."""
+        return digest_of(canonical_json(effective(self)))
 
     def where(self, *path: str | int) -> str:
         """`images/runtime.yaml:3:7`: where the thing at `path` was written.
@@ -92,32 +96,14 @@ def effective(definition: Definition) -> dict[str, Any]:
 
     Blocks of runtimes that were not chosen are left out, and so are the positions and the project's folder.
     """
-    return document(
-        definition.engine,
-        definition.distributions,
-        definition.bases,
-        definition.platforms,
-        definition.tiers,
-        definition.chart,
-    )
-
-
-def document(
-    engine: Engine,
-    distributions: tuple[Distribution, ...],
-    bases: Mapping[str, DebianBase | ImageBase],
-    platforms: tuple[Platform, ...],
-    tiers: tuple[str, ...],
-    chart: Chart | None,
-) -> dict[str, Any]:
-    """The JSON data of the parts of a definition."""
+    engine, chart = definition.engine, definition.chart
     others = {"go", "python", "node", "binary"} - {engine.runtime}
     return {
         "engine": engine.model_dump(mode="json", by_alias=True, exclude=others),
-        "distributions": {item.distribution: _distribution(item) for item in distributions},
-        "bases": {name: base.model_dump(mode="json", by_alias=True) for name, base in sorted(bases.items())},
-        "platforms": [str(platform) for platform in platforms],
-        "tiers": list(tiers),
+        "distributions": {item.distribution: _distribution(item) for item in definition.distributions},
+        "bases": {name: base.model_dump(mode="json", by_alias=True) for name, base in sorted(definition.bases.items())},
+        "platforms": [str(platform) for platform in definition.platforms],
+        "tiers": list(definition.tiers),
         "chart": chart.model_dump(mode="json", by_alias=True) if chart else None,
     }
 

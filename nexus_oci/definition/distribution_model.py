@@ -169,7 +169,7 @@ class Distribution(Model):
     """What the image stands on. Default: by the engine's runtime: static, python or node."""
     platforms: Platforms = ()
     """What it is built for. Default: the definition's platforms."""
-    formats: Annotated[tuple[Format, ...], Unique, Field(min_length=1)] = ("image",)
+    formats: Annotated[tuple[Format, ...], Field(min_length=1), Unique] = ("image",)
     """What it is delivered as; the image is always made, tar.gz and deb for `runtime` only."""
     tiers: Tiers = ()
     """The tiers that it is offered in. Default: the definition's tiers."""

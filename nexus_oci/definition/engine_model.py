@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, StrictBool, Tag
 
-from nexus_oci.definition.model import Model
+from nexus_oci.definition.model import Model, shape_of
 from nexus_oci.definition.scalars import (
     Commit,
     FileName,
@@ -28,7 +28,7 @@ from nexus_oci.definition.scalars import (
     Url,
     Words,
 )
-from nexus_oci.definition.suggestions import did_you_mean, nearest
+from nexus_oci.definition.suggestions import did_you_mean
 
 Runtime = Literal["go", "python", "node", "binary"]
 RUNTIMES: Final[tuple[Runtime, ...]] = ("go", "python", "node", "binary")
@@ -36,24 +36,15 @@ RUNTIMES: Final[tuple[Runtime, ...]] = ("go", "python", "node", "binary")
 _PLACEHOLDERS = ("version", "commit")
 
 
-def _shape(value: Any, *shapes: str) -> str | None:
-    """Which of a mapping's shapes is meant: by the key that names it, or by the nearest to one."""
-    if not isinstance(value, Mapping):
-        return None
-    return next((shape for shape in shapes if shape in value), None) or next(
-        (near for key in value if (near := nearest(str(key), shapes))), None
-    )
-
-
 def _version_shape(value: Any) -> str | None:
     if isinstance(value, str):
         return "<literal>"
-    shape = _shape(value, "file", "git")
+    shape = shape_of(value, "file", "git")
     return f"<{shape}>" if shape else None
 
 
 def _source_shape(value: Any) -> str | None:
-    shape = _shape(value, "git", "commit", "path")
+    shape = shape_of(value, "git", "commit", "path")
     return None if shape is None else "<path>" if shape == "path" else "<git>"
 
 
@@ -83,7 +74,7 @@ class GitVersion(Model):
     """A version that is read from git's tags."""
 
     git: Literal["tag"]
-    """`tag`: the tag at the commit that is built. A later commit gets the next version with `-dev` and how far it is."""
+    """`tag`: the tag at the commit that is built. A later commit gets the next version, with `-dev` and a count."""
     prefix: Prefix = "v"
     """What the tags have in front of the version."""
 

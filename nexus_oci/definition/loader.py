@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nexus_oci.definition.base_model import BasesFile
 from nexus_oci.definition.completion import complete_chart, complete_distribution, complete_engine
-from nexus_oci.definition.definition import Definition, Positions, document
+from nexus_oci.definition.definition import Definition, Positions
 from nexus_oci.definition.distribution_model import ALL_DISTRIBUTIONS, Distribution
 from nexus_oci.definition.nexus_model import NexusFile
 from nexus_oci.definition.references import References, check
@@ -16,7 +16,6 @@ from nexus_oci.definition.salvage import Checked, M, validate
 from nexus_oci.definition.suggestions import nearest
 from nexus_oci.definition.yaml_nodes import Node, Position, Problem, read
 from nexus_oci.errors import DefinitionError
-from nexus_oci.oci.values import canonical_json, digest_of
 
 if TYPE_CHECKING:
     from nexus_oci.definition.base_model import DebianBase, ImageBase
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
 NEXUS_FILE: Final = "images/nexus.yaml"
 BASES_FILE: Final = "images/bases.yaml"
 _SHIPPED_BASES: Final = f"nexus-oci's own {BASES_FILE}"
+_MAX_PROBLEMS: Final = 100
+_MAX_LINE: Final = 1000
+"""Characters. A key or a value may be as long as its file."""
 
 _EXAMPLE = f"""put a line `distribution: container` into images/container.yaml, and lines like these into {NEXUS_FILE}:
          engine:
@@ -56,13 +58,34 @@ def load_definition(root: Path, defaults: Path | None) -> Definition:
         ),
     ]
     if problems:
-        lines = tuple(dict.fromkeys(str(problem) for problem in sorted(problems)))
-        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-        raise DefinitionError(f"the definition in {root} has {count}:", problems=lines)
-    models = [checked.model for _, checked in distributions if checked.model is not None]
+        raise _faulty(root, problems)
     if nexus.model is None:  # pragma: no cover  a file with no model has problems
         raise DefinitionError(f"the definition in {root} cannot be read")
-    return _assemble(root, defaults, nexus.model, models, bases, positions)
+    engine = complete_engine(nexus.model.engine)
+    models = [checked.model for _, checked in distributions if checked.model is not None]
+    completed = [complete_distribution(model, engine, nexus.model) for model in models]
+    completed.sort(key=lambda item: ALL_DISTRIBUTIONS.index(item.distribution))
+    return Definition(
+        engine=engine,
+        distributions=tuple(completed),
+        bases=bases,
+        platforms=nexus.model.platforms,
+        tiers=nexus.model.tiers,
+        chart=complete_chart(nexus.model.chart, tuple(completed)),
+        root=root,
+        defaults=defaults,
+        positions=positions,
+    )
+
+
+def _faulty(root: Path, problems: Sequence[Problem]) -> DefinitionError:
+    """All problems in the order of files and lines; of a file that is no definition at all, only the first ones."""
+    lines = list(dict.fromkeys(str(problem) for problem in sorted(problems)))
+    shown = [line if len(line) <= _MAX_LINE else f"{line[:_MAX_LINE]}..." for line in lines[:_MAX_PROBLEMS]]
+    if len(lines) > len(shown):
+        shown.append(f"and {len(lines) - len(shown)} more")
+    count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+    return DefinitionError(f"the definition in {root} has {count}:", problems=tuple(shown))
 
 
 def _require(root: Path) -> None:
@@ -77,33 +100,6 @@ def _require(root: Path) -> None:
     elif misnamed:
         hint = f"there is {misnamed}: rename it to {NEXUS_FILE}"
     raise DefinitionError(f"there is no definition in {root}", why=f"looked for {root / NEXUS_FILE}", hint=hint)
-
-
-def _assemble(
-    root: Path,
-    defaults: Path | None,
-    nexus: NexusFile,
-    models: list[Distribution],
-    bases: Mapping[str, DebianBase | ImageBase],
-    positions: Positions,
-) -> Definition:
-    engine = complete_engine(nexus.engine)
-    completed = (complete_distribution(model, engine, nexus) for model in models)
-    distributions = tuple(sorted(completed, key=lambda item: ALL_DISTRIBUTIONS.index(item.distribution)))
-    chart = complete_chart(nexus.chart, distributions)
-    data = document(engine, distributions, bases, nexus.platforms, nexus.tiers, chart)
-    return Definition(
-        engine=engine,
-        distributions=distributions,
-        bases=bases,
-        platforms=nexus.platforms,
-        tiers=nexus.tiers,
-        chart=chart,
-        digest=digest_of(canonical_json(data)),
-        root=root,
-        defaults=defaults,
-        positions=positions,
-    )
 
 
 class _Loading:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from nexus_oci.definition.suggestions import nearest
 
 
 def _spelling(name: str) -> str:
@@ -22,6 +25,16 @@ class Model(BaseModel):
     """A frozen model that refuses unknown keys. The text under a field is its description in the JSON schema."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_spelling, defer_build=True)
+
+
+def shape_of(value: Any, *shapes: str) -> str | None:
+    """Which shape a mapping, or a model made from one, has: told by a key that only it has, or the nearest to one."""
+    if isinstance(value, Model):
+        return next((shape for shape in shapes if hasattr(value, shape)), None)
+    if not isinstance(value, Mapping):
+        return None
+    named = next((shape for shape in shapes if shape in value), None)
+    return named or next((near for key in value if (near := nearest(str(key), shapes))), None)
 
 
 Written = BeforeValidator(_not_nothing)

@@ -26,8 +26,8 @@ DEFAULT_PLATFORMS: Final = (
     Platform(os="linux", architecture="amd64"),
     Platform(os="linux", architecture="arm64"),
 )
-Platforms = Annotated[tuple[PlatformValue, ...], Unique, Field(min_length=1)]
-Tiers = Annotated[tuple[Tier, ...], Unique, Field(min_length=1)]
+Platforms = Annotated[tuple[PlatformValue, ...], Field(min_length=1), Unique]
+Tiers = Annotated[tuple[Tier, ...], Field(min_length=1), Unique]
 
 
 def _short_chart(value: Any) -> Any:
@@ -60,7 +60,7 @@ class NexusFile(Model):
     engine: Engine
     """The product that is packaged."""
     platforms: Platforms = DEFAULT_PLATFORMS
-    """What the images run on."""
+    """What the images run on. Default: linux/amd64 and linux/arm64."""
     bases: Bases = {}  # noqa: RUF012  pydantic copies defaults
     """Bases of the project's own, by name; they stand in for shipped ones of the same name."""
     tiers: Tiers = TIERS

@@ -148,48 +148,57 @@ def _distribution(
 ) -> Iterator[Problem]:
     yield from _base(references, key, checked, distribution)
     yield from _environment(references, key, distribution)
-    nexus, partial = references.nexus.model, references.nexus
-    if nexus is not None and partial.intact("platforms") and checked.intact("platforms"):
-        offered = [str(platform) for platform in nexus.platforms]
-        for index, platform in enumerate(distribution.platforms):
-            if platform not in nexus.platforms:
-                yield references.problem(
-                    f"platforms: {str(platform)!r} is not among the definition's platforms ({', '.join(offered)})",
-                    *(key, "platforms", index),
-                )
-    if nexus is not None and partial.intact("tiers") and checked.intact("tiers"):
-        for index, tier in enumerate(distribution.tiers):
-            if tier not in nexus.tiers:
-                yield references.problem(
-                    f"tiers: {tier!r} is not among the definition's tiers ({', '.join(nexus.tiers)})",
-                    key,
-                    "tiers",
-                    index,
-                )
-    if checked.intact("formats") and checked.intact("distribution"):
-        for index, name in enumerate(distribution.formats):
-            if name not in FORMATS[distribution.distribution]:
-                yield references.problem(
-                    f"formats: {name!r} is made for the distribution 'runtime' only", key, "formats", index
-                )
-        if (
-            distribution.distribution == "runtime"
-            and "deb" in distribution.formats
-            and nexus
-            and partial.intact("engine", "maintainer")
-            and not nexus.engine.maintainer
-        ):
-            yield references.problem(
-                "formats: 'deb' needs a maintainer: write engine.maintainer, Name <mail@example.com>, in images/nexus.yaml",
-                *(key, "formats", distribution.formats.index("deb")),
-            )
-    if distribution.distribution != "runtime" and "package" in distribution.model_fields_set:
-        yield references.key_problem("the key 'package' goes with 'distribution: runtime' only", key, "package")
+    yield from _offered(references, key, checked, distribution)
+    yield from _formats(references, key, checked, distribution)
     image = distribution.image
     if image.user == 0 and not image.allow_root and checked.intact("image", "user"):
         yield references.problem(
             "image.user: found the number 0, which is root; leave it out (65532), or write allow-root: true",
             *(key, "image", "user"),
+        )
+
+
+def _offered(
+    references: References, key: str, checked: Checked[Distribution], distribution: Distribution
+) -> Iterator[Problem]:
+    """A distribution is for some of the definition's platforms and tiers, never for others."""
+    nexus = references.nexus.model
+    if nexus is None:
+        return
+    for section, all_values, values in (
+        ("platforms", nexus.platforms, distribution.platforms),
+        ("tiers", nexus.tiers, distribution.tiers),
+    ):
+        if not references.nexus.intact(section) or not checked.intact(section):
+            continue
+        known = [str(value) for value in all_values]
+        for index, value in enumerate(values):
+            if str(value) not in known:
+                yield references.problem(
+                    f"{section}: {str(value)!r} is not among the definition's {section} ({', '.join(known)})",
+                    *(key, section, index),
+                )
+
+
+def _formats(
+    references: References, key: str, checked: Checked[Distribution], distribution: Distribution
+) -> Iterator[Problem]:
+    runtime = distribution.distribution == "runtime"
+    if not runtime and "package" in distribution.model_fields_set:
+        yield references.key_problem("the key 'package' goes with 'distribution: runtime' only", key, "package")
+    if not checked.intact("formats"):
+        return
+    for index, name in enumerate(distribution.formats):
+        if name not in FORMATS[distribution.distribution]:
+            yield references.problem(
+                f"formats: {name!r} is made for the distribution 'runtime' only", key, "formats", index
+            )
+    nexus = references.nexus
+    named = nexus.model is None or not nexus.intact("engine", "maintainer") or bool(nexus.model.engine.maintainer)
+    if runtime and "deb" in distribution.formats and not named:
+        yield references.problem(
+            "formats: 'deb' needs a maintainer: write engine.maintainer, Name <mail>, in images/nexus.yaml",
+            *(key, "formats", distribution.formats.index("deb")),
         )
 
 

@@ -10,11 +10,15 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
     StringConstraints,
     WithJsonSchema,
 )
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_after_validator_function
 
 from nexus_oci.definition.suggestions import did_you_mean
 from nexus_oci.errors import NexusError
@@ -35,13 +39,15 @@ PLATFORMS: Final = (
 )
 """The platforms that Debian and Go both know."""
 
-_DURATION = r"^(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+$"
+_DURATION = r"^(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|µs|ms|s|m|h))+$"
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _SEMVER = (
     r"^(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)"
     r"(?:-(?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*))*)?"
     r"(?:\+[0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*)?$"
 )
+_ONE = r"[a-z0-9][a-z0-9+.-]+(?: \((?:<<|<=|=|>=|>>) [A-Za-z0-9.+~:-]+\))?"
+"""One alternative of a dependency (Debian Policy 7.1)."""
 _INSIDE = r"^(?!/)(?!.*(?:^|/)\.\.(?:/|$))[^\\\x00-\x1f]+$"
 _ABSOLUTE = r"^/(?!.*(?:^|/)\.\.(?:/|$))[^\\\x00-\x1f]*$"
 
@@ -186,10 +192,22 @@ def _licence(text: str) -> str:
 
 
 def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
+    seen: set[Any] = set()
+    for value in values:
+        if value in seen:
             raise ValueError(f"{str(value)!r} is in the list twice")
+        seen.add(value)
     return values
+
+
+class _Unique:
+    """Metadata of a list that may hold no value twice, for the validator and for the JSON schema."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(_unique, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "uniqueItems": True}
 
 
 def _plain_words(value: Any) -> Any:
@@ -241,8 +259,8 @@ Suite = Annotated[str, _shaped(r"^[a-z][a-z0-9-]*$", "the name of a Debian suite
 Dependency = Annotated[
     str,
     _shaped(
-        r"^[a-z0-9][a-z0-9+.-]+(?: \((?:<<|<=|=|>=|>>) [A-Za-z0-9.+~:-]+\))?$",
-        "a package, as in adduser or libc6 (>= 2.36)",
+        rf"^{_ONE}(?: \| {_ONE})*$",
+        "a package, as in passwd, libc6 (>= 2.36) or systemd | passwd",
     ),
 ]
 Mode = Annotated[str, _shaped(r"^0[0-7]{3}$", 'a file mode in quotes, as in "0644"')]
@@ -291,7 +309,7 @@ Licence = Annotated[str, AfterValidator(_licence)]
 EnvironmentValue = Annotated[
     str, BeforeValidator(_environment_value), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]})
 ]
-Unique = AfterValidator(_unique)
+Unique = _Unique()
 """For lists: no value twice."""
-Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_plain_words), Field(min_length=1)]
+Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), BeforeValidator(_plain_words)]
 """A command in exec form: the program and its arguments, with no shell."""

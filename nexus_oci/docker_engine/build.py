@@ -26,10 +26,10 @@ _RELEASE_SECONDS = 15
 class BuildRequest:
     """What to build.
 
-    `dockerfile` is its text. `context` is called once and gives the bytes of an uncompressed tar, in pieces of any size (64 KiB
-    and more are quick); `files` adds small ones from memory, by path. `target` is a stage's name, `None` the last. `network` is
-    `None` for the engine's default, `none` or `host`. `temporary` marks the image as one that `clean_up` may remove. `title` is
-    what error messages call the build.
+    `dockerfile` is its text. `context` is called once and gives the bytes of an uncompressed tar, in pieces of any size
+    (64 KiB and more are quick); `files` adds small ones from memory, by path. `target` is a stage's name, `None` the
+    last. `network` is `None` for the engine's default, `none` or `host`. `temporary` marks the image as one that
+    `clean_up` may remove. `title` is what error messages call the build.
     """
 
     dockerfile: str
@@ -69,12 +69,14 @@ def run_classic(
     *,
     engine_platform: Platform,
     podman: bool,
+    made: list[str],
     progress: Progress = silent,
     cancel: threading.Event | None = None,
 ) -> str:
     """Build with the classic builder, or with Podman's; returns and raises as `run_buildkit`.
 
-    Where it fails or is cancelled, the images of its finished steps are removed again.
+    The builder leaves an image of every step as its cache. Their ids are added to `made`; where the build fails or is
+    cancelled, they are removed again at once.
     """
     reader = ClassicReader(progress)
     text, arguments = wanted.dockerfile, dict(wanted.arguments)
@@ -91,11 +93,13 @@ def run_classic(
         _exchange(endpoint, wanted, text, parameters, reader, Watch(cancel), progress)
         if reader.error is None:
             reader.finish()
-        return _result(endpoint, wanted, reader)
+        image = _result(endpoint, wanted, reader)
     except BaseException:
         with suppress(NexusError):
-            _discard(endpoint, reader.layers)
+            discard(endpoint, reader.layers)
         raise
+    made.extend(layer for layer in reader.layers if layer not in image)
+    return image
 
 
 def _parameters(wanted: BuildRequest, arguments: Mapping[str, str]) -> dict[str, str]:
@@ -176,10 +180,11 @@ def _cancel(endpoint: Endpoint, build_id: str) -> None:
         request(client, "POST", "/build/cancel", params={"id": build_id}).close()
 
 
-def _discard(endpoint: Endpoint, images: Iterable[str]) -> None:
+def discard(endpoint: Endpoint, images: Iterable[str]) -> None:
     """Remove images of single steps, the newest first; removing one takes its unnamed parents along.
 
-    A cancelled step's container holds its image until the engine has killed it, which takes a moment after the connection ends.
+    A cancelled step's container holds its image until the engine has killed it, which takes a moment after the
+    connection ends.
     """
     from docker.errors import APIError  # noqa: PLC0415
 

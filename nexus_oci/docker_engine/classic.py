@@ -1,7 +1,7 @@
 """Following a version-1 build, for engines without BuildKit and for Podman's Docker-compatible socket.
 
-The classic builder answers with what it would print. It knows neither `$BUILDPLATFORM` nor cache mounts, so both are taken out
-of the Dockerfile first; Podman knows them and gets the text as it is.
+The classic builder answers with what it would print. It knows neither `$BUILDPLATFORM` nor cache mounts, so both are
+taken out of the Dockerfile first; Podman knows them and gets the text as it is.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _FROM_PLATFORM = re.compile(r"(?im)^(\s*FROM\s+)--platform=\S+\s+")
 def rewrite(dockerfile: str) -> str:
     """The Dockerfile without platforms in FROM, and without cache mounts; lines keep their numbers.
 
-    The classic builder refuses to COPY between stages of different platforms, but looks at no platform where none is named: each
-    stage then has its base's. A scratch stage has the engine's own, which matters to nothing that is read out as a folder.
+    The classic builder refuses to COPY between stages of different platforms, but looks at no platform where none is
+    named: each stage then has its base's. A scratch stage has the engine's own, which matters to nothing that is read
+    out as a folder.
     """
     return _CACHE_MOUNT.sub("", _FROM_PLATFORM.sub(r"\1", dockerfile))
 
@@ -55,8 +56,16 @@ class ClassicReader:
         self._cached = False
         self._tail = LogTail()
         self._layers: list[str] = []
-        self.image_id: str | None = None
+        self._newest = ""
+        self._built: str | None = None
         self.error: str | None = None
+
+    @property
+    def image_id(self) -> str | None:
+        """The image's id, once the engine says that it built it; ids that come before may be of other stages."""
+        if self._built and self._newest.removeprefix("sha256:").startswith(self._built):
+            return self._newest
+        return self._built
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -70,7 +79,7 @@ class ClassicReader:
             self.error = str(detail.get("message") or data.get("error"))
             self._end("failed")
         elif isinstance(data.get("aux"), dict) and data["aux"].get("ID"):
-            self.image_id = str(data["aux"]["ID"])
+            self._newest = str(data["aux"]["ID"])
         elif isinstance(data.get("stream"), str):
             self._text(data["stream"])
         elif isinstance(data.get("progressDetail"), dict) and data["progressDetail"]:
@@ -112,7 +121,7 @@ class ClassicReader:
             if not self._cached and " FROM " not in f" {self._name.upper()} ":
                 self._layers.append(layer[1])
         elif built:
-            self.image_id = self.image_id or built[1]
+            self._built = built[1]
         elif text.strip() and not text.startswith((" ---> ", "Removing intermediate container")):
             for line in self._tail.feed(1, text.encode()):
                 self._progress(LogEvent(step=str(self._ordinal or 0), stream="stdout", text=line))

@@ -36,8 +36,8 @@ _START_HINT = (
 class Endpoint:
     """Where the engine is and how to speak to it.
 
-    `environment` holds DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH as docker's own tools read them; `version` is the API
-    version, `auto` until it is known; `timeout` is in seconds and for answers that should come at once.
+    `environment` holds DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH as docker's own tools read them; `version`
+    is the API version, `auto` until it is known; `timeout` is in seconds and for answers that should come at once.
     """
 
     environment: Mapping[str, str]
@@ -48,6 +48,21 @@ class Endpoint:
     def address(self) -> str:
         """The engine's address, for people."""
         return self.environment.get("DOCKER_HOST") or DEFAULT_ADDRESS
+
+    def probe(self) -> None:
+        """Find out whether anything listens on a local socket; raises `EngineError`.
+
+        docker-py would find out as well, but leaves its own socket open when it fails.
+        """
+        kind, _, path = self.address.partition("://")
+        if kind not in ("unix", "http+unix"):
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(self.timeout)
+            try:
+                probe.connect("/" + path.lstrip("/"))
+            except OSError as error:
+                raise unreachable(error, "greeting it", self.address) from error
 
     def open(self, doing: str, *, timeout: float | None = None) -> APIClient:
         """A connection that the caller closes, and whose errors the caller translates."""
@@ -64,9 +79,9 @@ class Endpoint:
     def client(self, doing: str, *, timeout: float | None = None) -> Iterator[APIClient]:
         """A connection of its own, so that threads share nothing; opening one costs microseconds.
 
-        `doing` completes the sentence «the engine died while …» and `timeout` replaces the endpoint's. What the body raises out of
-        docker, requests or the socket leaves as an `EngineError`, or, where the engine answered and refused, as a `BuildError` or
-        `NotFoundError`.
+        `doing` completes the sentence «the engine died while …» and `timeout` replaces the endpoint's. What the body
+        raises out of docker, requests or the socket leaves as an `EngineError`, or, where the engine answered and
+        refused, as a `BuildError` or `NotFoundError`.
         """
         with translated(doing, self.address), closing(self.open(doing, timeout=timeout)) as client:
             yield client
@@ -120,7 +135,7 @@ def unreachable(error: BaseException, doing: str, address: str) -> EngineError:
             return EngineError(
                 f"the container engine {at} may not be used by this user",
                 why="the socket's permissions forbid it",
-                hint="run as root, or add the user to the socket's group (often `usermod -aG docker USER`, then log in again)",
+                hint="run as root, or add the user to the socket's group: often `usermod -aG docker USER`, then log in",
             )
         if isinstance(cause, socket.gaierror):
             return EngineError(
@@ -139,7 +154,8 @@ def unreachable(error: BaseException, doing: str, address: str) -> EngineError:
     return EngineError(
         f"the container engine {at} cannot be used",
         why=text,
-        hint="DOCKER_HOST reads unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST; DOCKER_CERT_PATH names the folder of its keys",
+        hint="DOCKER_HOST reads unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST; "
+        "DOCKER_CERT_PATH names the folder with its keys",
     )
 
 
@@ -206,8 +222,9 @@ def request(
 class Watch:
     """Ends an exchange with the engine when the user cancels.
 
-    A read from a socket cannot be interrupted, so a thread waits for the event and closes the socket under it. It polls, ten times
-    a second, because a plain `threading.Event` can be waited for in one place only, and the end of the exchange must end it too.
+    A read from a socket cannot be interrupted, so a thread waits for the event and closes the socket under it. It
+    polls, ten times a second, because a plain `threading.Event` can be waited for in one place only, and the end of the
+    exchange must end it too.
     """
 
     def __init__(self, cancel: threading.Event | None, stop: Callable[[], None] | None = None) -> None:
@@ -272,7 +289,8 @@ def sever(response: Response) -> None:
 
 
 def blocks(response: Response, watch: Watch, doing: str, address: str) -> Iterator[bytes]:
-    """The body in blocks of one MiB, the last one shorter; what goes wrong is translated, so a caller may hold it open."""
+    """The body in blocks of one MiB, the last one shorter; what goes wrong is translated, so a caller may hold it
+    open."""
     with translated(doing, address):
         while block := response.raw.read(BLOCK, decode_content=False):
             watch.check()

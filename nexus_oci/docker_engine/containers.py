@@ -38,8 +38,9 @@ class Mount:
 class ContainerRequest:
     """What to run, and in how narrow a box.
 
-    `command` and `entrypoint` replace the image's where given; `tmpfs` are paths; `network` is `none` or `bridge`; `publish` are TCP
-    ports that become reachable on this machine's loopback; `capabilities` are added to no others than the engine's default set.
+    `command` and `entrypoint` replace the image's where given; `tmpfs` are paths; `network` is `none` or `bridge`;
+    `publish` are TCP ports that become reachable on this machine's loopback; `capabilities` are added to no others than
+    the engine's default set.
     """
 
     image: str
@@ -123,8 +124,8 @@ def run(
 ) -> RunResult:
     """Run a container to its end.
 
-    Raises `BuildError` where it cannot be started or runs longer than `timeout` seconds, `CancelledError` on cancellation; a
-    command that fails is no error, but an exit code.
+    Raises `BuildError` where it cannot be started or runs longer than `timeout` seconds, `CancelledError` on
+    cancellation; a command that fails is no error, but an exit code.
     """
     with started(endpoint, wanted, labels=labels) as container:
         code = _wait(container, timeout, cancel)
@@ -133,7 +134,8 @@ def run(
 
 
 def _wait(container: RunningContainer, timeout: float, cancel: threading.Event | None) -> int:
-    """Wait for the end; removing the container makes the engine's own wait return, so that is how a wait is broken off."""
+    """Wait for the end; removing the container makes the engine's own wait return, so that is how a wait is broken
+    off."""
     deadline = time.monotonic() + timeout
     late = threading.Event()
     done = threading.Event()
@@ -236,6 +238,7 @@ def exported_folder(
     image: str,
     folder: str,
     *,
+    platform: Platform | None,
     labels: Mapping[str, str],
     cancel: threading.Event | None = None,
 ) -> Iterator[Iterator[bytes]]:
@@ -259,7 +262,7 @@ def exported_folder(
             ["-"],
             labels=dict(labels),
             network_disabled=True,
-            platform=str(found.platform),
+            platform=str(platform or found.platform),
         )
     watch = Watch(cancel)
     try:

@@ -20,8 +20,8 @@ def context_stream(
 ) -> Iterator[bytes]:
     """The bytes of the context, in pieces.
 
-    The Dockerfile and `files` come first: a tar can be continued, but its end cannot be found without reading it all. So where
-    a path is in both, the caller's tar wins. Raises `BuildError` where the caller's tar cannot be read.
+    The Dockerfile and `files` come first: a tar can be continued, but its end cannot be found without reading it all.
+    So where a path is in both, the caller's tar wins. Raises `BuildError` where the caller's tar cannot be read.
     """
     yield b"".join(_member(name, data) for name, data in {DOCKERFILE_NAME: dockerfile.encode(), **files}.items())
     if context is None:
@@ -31,7 +31,8 @@ def context_stream(
         # An empty piece would end a chunked body.
         yield from filter(None, context())
     except OSError as error:
-        # It must not pass through the HTTP client as itself: there it would look like a broken connection to the engine.
+        # It must not pass through the HTTP client as itself: there it would look like a broken connection to the
+        # engine.
         raise BuildError(
             "the build context cannot be read", why=str(error), hint="check the source folder that the definition names"
         ) from error

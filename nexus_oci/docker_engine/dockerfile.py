@@ -1,7 +1,7 @@
 """Finding the line of a Dockerfile that a step of the engine came from.
 
-The engine of a version-2 build names a step `[build 3/5] RUN make` and gives no line; the classic builder says `Step 7/12`. Both
-number in a known way, so the instruction is counted out here and its text compared as a cross-check.
+The engine of a version-2 build names a step `[build 3/5] RUN make` and gives no line; the classic builder says `Step
+7/12`. Both number in a known way, so the instruction is counted out here and its text compared as a cross-check.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _LIKENESS = 0.6
 class Instruction:
     """One instruction: its first line (from 1), keyword, text with continued lines joined, and stage.
 
-    `position` is the number that BuildKit shows before the slash: a FROM of an image counts, a FROM of a stage or of scratch
-    does not, and after it only what makes a layer counts.
+    `position` is the number that BuildKit shows before the slash: a FROM of an image counts, a FROM of a stage or of
+    scratch does not, and after it only what makes a layer counts.
     """
 
     line: int

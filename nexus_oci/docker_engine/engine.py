@@ -6,7 +6,7 @@ import os
 import platform as host
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,13 +35,14 @@ def connect(host: str | None = None, *, environment: Mapping[str, str] | None = 
     """Reach the engine and learn what it is.
 
     `host` is an address as in DOCKER_HOST; without it, DOCKER_HOST in `environment` counts, and then the local socket.
-    `environment` also carries DOCKER_TLS_VERIFY and DOCKER_CERT_PATH. `timeout` is in seconds, for answers that should come at
-    once. Raises `EngineError`, which says why the engine cannot be reached.
+    `environment` also carries DOCKER_TLS_VERIFY and DOCKER_CERT_PATH. `timeout` is in seconds, for answers that should
+    come at once. Raises `EngineError`, which says why the engine cannot be reached.
     """
     variables = dict(environment or {})
     if host:
         variables["DOCKER_HOST"] = host
     first = Endpoint(environment=variables, timeout=timeout)
+    first.probe()
     with first.client("greeting it") as client:
         version: dict[str, Any] = client.version()
         ping = client.get(f"{client.base_url}/_ping", timeout=timeout)
@@ -64,7 +65,8 @@ def connect(host: str | None = None, *, environment: Mapping[str, str] | None = 
 
 
 def _has_buildkit(builder: str | None, api: str, platform: Platform) -> bool:
-    """What the engine says of its builder; Docker says nothing where it is not configured, and then Linux has BuildKit."""
+    """What the engine says of its builder; Docker says nothing where it is not configured, and then Linux has
+    BuildKit."""
     if builder:
         return builder == "2"
     return platform.os == "linux" and tuple(int(part) for part in api.split(".")) >= _FIRST_BUILDKIT_API
@@ -78,9 +80,9 @@ def _new_session() -> str:
 class Engine:
     """A reached engine. Threads may share it: each call opens a connection of its own.
 
-    `name` is `docker` or `podman`, `version` its release, `platform` what it runs on. `buildkit` says which builder is asked.
-    `session` marks what this object makes and does not keep. Every method raises `EngineError` where the engine goes away,
-    and `CancelledError` once the event that it was given is set.
+    `name` is `docker` or `podman`, `version` its release, `platform` what it runs on. `buildkit` says which builder is
+    asked. `session` marks what this object makes and does not keep. Every method raises `EngineError` where the engine
+    goes away, and `CancelledError` once the event that it was given is set.
     """
 
     endpoint: Endpoint
@@ -89,6 +91,7 @@ class Engine:
     platform: Platform
     buildkit: bool
     session: str = field(default_factory=_new_session)
+    _steps: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def temporary_labels(self) -> Mapping[str, str]:
@@ -126,6 +129,7 @@ class Engine:
             wanted,
             engine_platform=self.platform,
             podman=self.name == "podman",
+            made=self._steps,
             progress=progress,
             cancel=cancel,
         )
@@ -142,8 +146,8 @@ class Engine:
     ) -> str:
         """Make the one-layer image `tag` of an uncompressed root filesystem tar; returns the image id.
 
-        The layer's diff_id is the sha256 of the tar itself; give it where it is known and the tar is read once only. Nothing is
-        sent where the engine has that image already. It stays in the engine, and carries `BASE_LABEL`.
+        The layer's diff_id is the sha256 of the tar itself; give it where it is known and the tar is read once only.
+        Nothing is sent where the engine has that image already. It stays in the engine, and carries `BASE_LABEL`.
         """
         own = {**(labels or {}), BASE_LABEL: str(platform)}
         return images.load_base(
@@ -179,14 +183,23 @@ class Engine:
                     raise
 
     def export_folder(
-        self, image: str, folder: str, *, cancel: threading.Event | None = None
+        self, image: str, folder: str, *, platform: Platform | None = None, cancel: threading.Event | None = None
     ) -> AbstractContextManager[Iterator[bytes]]:
-        """A `with` block around the tar of a folder of an image; see `containers.exported_folder`."""
+        """A `with` block around the tar of a folder of an image; see `containers.exported_folder`.
+
+        `platform` is checked against the image's, and chooses where a name holds several. The classic builder gives
+        scratch stages the engine's own platform, so nothing is checked after it.
+        """
         return containers.exported_folder(
-            self.endpoint, image, folder, labels=self.temporary_labels, cancel=cancel
+            self.endpoint,
+            image,
+            folder,
+            platform=platform if self.buildkit else None,
+            labels=self.temporary_labels,
+            cancel=cancel,
         )
 
-    def save_image(self, *names: str, cancel: threading.Event | None = None) -> Iterator[bytes]:
+    def save_image(self, *names: str, cancel: threading.Event | None = None) -> Generator[bytes, None, None]:
         """A docker-archive of one or more images, in blocks of one MiB; shared layers are in it once.
 
         Close the iterator (`contextlib.closing`) where it may not be read to its end.
@@ -202,7 +215,8 @@ class Engine:
     def run(
         self, wanted: ContainerRequest, *, timeout: float = 600.0, cancel: threading.Event | None = None
     ) -> RunResult:
-        """Run a container to its end and remove it; `timeout` in seconds. A command that fails is an exit code, no error."""
+        """Run a container to its end and remove it; `timeout` in seconds. A command that fails is an exit code, no
+        error."""
         return containers.run(self.endpoint, wanted, labels=self.temporary_labels, timeout=timeout, cancel=cancel)
 
     def start(self, wanted: ContainerRequest) -> AbstractContextManager[RunningContainer]:
@@ -212,6 +226,8 @@ class Engine:
     def clean_up(self) -> None:
         """Remove every container and image that this session made and does not keep; safe to call at any time."""
         self._remove(lambda owner: owner == self.session)
+        build.discard(self.endpoint, self._steps)
+        self._steps.clear()
 
     def prune_temporary(self) -> None:
         """Remove what earlier sessions of this machine left behind because they were killed."""

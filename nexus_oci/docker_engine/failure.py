@@ -36,12 +36,13 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"failed to compute cache key|failed to calculate checksum|(?:file|path) .*not found|COPY failed|ADD failed",
-        "the file is neither in the build context nor in the stage that it is copied from: check the path and its stage",
+        "the file is neither in the build context nor in the stage that it is copied from: check path and stage",
     ),
     (r"exit code: 137\b|code: 137\b", "the engine's machine ran out of memory, or something killed the step"),
     (r"exit code: 127\b|code: 127\b", "a command was not found: install it in this stage's base"),
     (r"the --mount option requires|unknown flag: mount", "this needs an engine with BuildKit"),
 )
+_TOLD_BY_STEPS = frozenset({"exec format error", "no space left on device"})
 _DEFAULT_HINT = (
     "the lines above are the last of the step's own output; correct the step or what it reads, and build again"
 )
@@ -50,8 +51,8 @@ _DEFAULT_HINT = (
 class StageError(BuildError):
     """A stage of a Dockerfile failed. Exit code 1.
 
-    Beside the text for people it carries the engine's name of the `step`, the Dockerfile's `line` (from 1) and `instruction`
-    where they could be found, and the step's last 40 lines, `log`.
+    Beside the text for people it carries the engine's name of the `step`, the Dockerfile's `line` (from 1) and
+    `instruction` where they could be found, and the step's last 40 lines, `log`.
     """
 
     def __init__(
@@ -104,7 +105,8 @@ def stage_error(
 ) -> StageError:
     """The error for a failed build of the Dockerfile `text`.
 
-    `step` is BuildKit's name of the failed step, `ordinal` the classic builder's number of it, `message` the engine's error.
+    `step` is BuildKit's name of the failed step, `ordinal` the classic builder's number of it, `message` the engine's
+    error.
     """
     place = _place(text, message, step, ordinal)
     where = f" at Dockerfile line {place.line}: {_clip(place.text)}" if place else f" in {_clip(step)}" if step else ""
@@ -139,8 +141,9 @@ def _hint(message: str, log: tuple[str, ...], place: dockerfile.Instruction | No
     for pattern, hint in _HINTS:
         if re.search(pattern, message, re.IGNORECASE):
             return hint
-    if "exec format error" in heard or "no space left on device" in heard.lower():
-        return next(hint for pattern, hint in _HINTS if re.search(pattern, heard, re.IGNORECASE))
+    for pattern, hint in _HINTS:
+        if pattern in _TOLD_BY_STEPS and re.search(pattern, heard, re.IGNORECASE):
+            return hint
     # Whatever keeps the engine from an image that it does not hold: no network, no such name, no permission.
     return _BASE_HINT if place and place.keyword == "FROM" else _DEFAULT_HINT
 

@@ -11,13 +11,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nexus_oci.docker_engine.connect import BLOCK, Endpoint, Watch, died, json_lines, request
 from nexus_oci.docker_engine.events import ByteEvent, LogEvent, Progress, State, StepEvent, silent
 from nexus_oci.errors import BuildError, NotFoundError, RegistryError, VerificationError
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.values import Digest, Platform
+
+if TYPE_CHECKING:
+    from docker import APIClient
+    from requests import Response
 
 _EPOCH = "1970-01-01T00:00:00Z"
 _PADDING = 512
@@ -27,8 +31,9 @@ _PADDING = 512
 class EngineImage:
     """An image that the engine holds.
 
-    `config` is the part that a runtime reads: Env, Entrypoint, Cmd, User, Labels, Healthcheck, ExposedPorts, WorkingDir, Volumes,
-    StopSignal. `diff_ids` are the digests of its uncompressed layers, the lowest first; `size` is in bytes.
+    `config` is the part that a runtime reads: Env, Entrypoint, Cmd, User, Labels, Healthcheck, ExposedPorts,
+    WorkingDir, Volumes, StopSignal. `diff_ids` are the digests of its uncompressed layers, the lowest first; `size` is
+    in bytes.
     """
 
     id: str
@@ -82,8 +87,9 @@ def load_base(
 ) -> str:
     """Make an image of one layer, the uncompressed tar `rootfs`, and name it `tag`; returns the image id.
 
-    The layer keeps the tar's own bytes, so its diff_id is the tar's sha256 (`diff_id`, where the caller knows it; the engine
-    checks it). The image's configuration has no date and no host in it. An image of that name that has it all is left as it is.
+    The layer keeps the tar's own bytes, so its diff_id is the tar's sha256 (`diff_id`, where the caller knows it; the
+    engine checks it). The image's configuration has no date and no host in it. An image of that name that has it all is
+    left as it is.
     """
     _check_rootfs(rootfs)
     layer = diff_id or _hash(rootfs)
@@ -175,7 +181,8 @@ def _hash(rootfs: Path) -> Digest:
         return Digest("sha256:" + hashlib.file_digest(file, "sha256").hexdigest())
 
 
-# Two platforms of one digest share a name in the engine: the last pull has it. So a pull and the look at its result belong together.
+# Two platforms of one digest share a name in the engine: the last pull has it. So a pull and the look at its result
+# belong together.
 _PULLING = threading.Lock()
 
 
@@ -187,10 +194,11 @@ def pull(
     progress: Progress = silent,
     cancel: threading.Event | None = None,
 ) -> str:
-    """Pull an image by its digest for one platform, with the credentials of Docker's configuration; returns the image id.
+    """Pull an image by its digest for one platform, with the credentials of Docker's configuration; returns the image
+    id.
 
-    Raises `VerificationError` where the engine holds another digest or platform than was asked for, `NotFoundError` where the
-    registry has no such image, `RegistryError` where it cannot be reached or refuses.
+    Raises `VerificationError` where the engine holds another digest or platform than was asked for, `NotFoundError`
+    where the registry has no such image, `RegistryError` where it cannot be reached or refuses.
     """
     if reference.digest is None:
         raise VerificationError(
@@ -216,36 +224,40 @@ def pull(
 def _pull(
     endpoint: Endpoint, reference: Reference, platform: Platform, progress: Progress, cancel: threading.Event | None
 ) -> None:
-    from docker.errors import APIError  # noqa: PLC0415
-
-    step, title, state = str(reference), f"pull {reference}", "failed"
+    step, title = str(reference), f"pull {reference}"
     progress(StepEvent(step=step, name=title, state="started"))
+    ended: State = "failed"
     watch = Watch(cancel)
     try:
         with endpoint.client(f"pulling {reference}") as client, watch.running():
-            headers = _credentials(client, reference.host)
-            parameters = {
-                "fromImage": f"{reference.host}/{reference.repository}",
-                "tag": str(reference.digest),
-                "platform": str(platform),
-            }
-            try:
-                response = request(client, "POST", "/images/create", params=parameters, headers=headers)
-            except APIError as error:
-                raise _registry_error(reference, str(error.explanation or error)) from error
+            response = _ask_to_pull(client, reference, platform)
             watch.attach(response)
             for data in json_lines(response):
                 if data.get("error"):
                     raise _registry_error(reference, str(data["error"]))
                 _report(step, data, progress)
             watch.check()
-        state = "completed"
+        ended = "completed"
     finally:
-        ended: State = "completed" if state == "completed" else "failed"
         progress(StepEvent(step=step, name=title, state=ended))
 
 
-def _credentials(client: Any, host: str) -> dict[str, str]:  # noqa: ANN401 - docker's stubs lack the auth module's types
+def _ask_to_pull(client: APIClient, reference: Reference, platform: Platform) -> Response:
+    from docker.errors import APIError  # noqa: PLC0415
+
+    parameters = {
+        "fromImage": f"{reference.host}/{reference.repository}",
+        "tag": str(reference.digest),
+        "platform": str(platform),
+    }
+    headers = _credentials(client, reference.host)
+    try:
+        return request(client, "POST", "/images/create", params=parameters, headers=headers)
+    except APIError as error:
+        raise _registry_error(reference, str(error.explanation or error)) from error
+
+
+def _credentials(client: APIClient, host: str) -> dict[str, str]:
     """The header with the registry's login, from Docker's configuration file and its helpers."""
     from docker import auth  # noqa: PLC0415
 

@@ -1,7 +1,8 @@
 """Reading BuildKit's progress: the protobuf message `moby.buildkit.v1.StatusResponse`.
 
-The engine puts it, in base64, into the JSON lines of a version-2 build under the id `moby.buildkit.trace`. Only the fields that
-the program shows are read; unknown fields are skipped, as protobuf asks of a reader, so newer engines stay readable.
+The engine puts it, in base64, into the JSON lines of a version-2 build under the id `moby.buildkit.trace`. Only the
+fields that the program shows are read; unknown fields are skipped, as protobuf asks of a reader, so newer engines stay
+readable.
 """
 
 from __future__ import annotations

@@ -12,15 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from nexus_oci.errors import ArchiveError, VerificationError
-from nexus_oci.oci.layer import Layer, Spool, store_layer, store_layer_from_file
+from nexus_oci.oci.gzip import inflated
+from nexus_oci.oci.layer import Layer, Rewriting, Spool, store_layer, store_layer_from_file
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.tar import Source, TarReader, chunks_of
 from nexus_oci.oci.tar_header import Buffer, Entry, Kind
@@ -66,8 +65,7 @@ class _Export:
     """What is known of an export while it streams by."""
 
     store: Store
-    from_stream: Callable[[Iterable[Buffer]], Layer]
-    from_file: Callable[[int], Layer]
+    rewriting: Rewriting
     known: Mapping[str, Layer]
     diff_ids: tuple[str, ...]
     origin: str
@@ -111,7 +109,7 @@ class _Export:
         elif diff_id in self.known:
             self.layers[diff_id] = self.known[diff_id]
         elif diff_id not in self.layers:
-            self.layers[diff_id] = self.from_stream(data)
+            self.layers[diff_id] = store_layer(self.store, data, self.rewriting, origin=self.origin)
         if diff_id:
             self.places[path] = diff_id
 
@@ -129,7 +127,7 @@ class _Export:
             )
         chunks: Iterable[Buffer] = _joined(first, data)
         if first.startswith(_GZIP):
-            chunks = _inflated(chunks, self.origin)
+            chunks = inflated(chunks, self.origin)
         digest = hashlib.sha256()
         with Spool(self.store) as spool:
             for chunk in spool.keeping(chunks):
@@ -138,7 +136,9 @@ class _Export:
             if diff_id in self.known:
                 self.layers[diff_id] = self.known[diff_id]
             elif diff_id not in self.layers:
-                self.layers[diff_id] = self.from_file(spool.fileno())
+                self.layers[diff_id] = store_layer_from_file(
+                    self.store, spool.fileno(), self.rewriting, origin=self.origin
+                )
         return diff_id
 
     def result(self) -> list[Layer]:
@@ -167,27 +167,21 @@ def layers_from_docker_archive(
     *,
     store: Store,
     epoch: int,
-    fixed: bool = False,
-    owner: tuple[int, int] | None = None,
     known: Mapping[str, Layer] | None = None,
     diff_ids: Sequence[str] | None = None,
     origin: str = "the image from the engine",
-    workers: int | None = None,
 ) -> list[Layer]:
     """Bring the layers of one exported image into the store, canonical and compressed, and return them in order.
 
     `diff_ids` are the image's layers as the engine's inspection lists them (`RootFS.Layers`), `known` the layers that
     the store has, by such an id; with both, what is known is not even hashed. Blobs that `known` names are not looked
-    for in the store: that is for the caller to do. `epoch`, `fixed`, `owner` and `workers` are those of `store_layer`.
+    for in the store: that is for the caller to do. Times later than `epoch` become `epoch`.
     Raises `ArchiveError` for an archive that is malformed, lacks a layer or holds several images, and
     `VerificationError` where the layers are not those of `diff_ids`.
     """
     export = _Export(
         store=store,
-        from_stream=partial(store_layer, store, epoch=epoch, fixed=fixed, owner=owner, origin=origin, workers=workers),
-        from_file=partial(
-            store_layer_from_file, store, epoch=epoch, fixed=fixed, owner=owner, origin=origin, workers=workers
-        ),
+        rewriting=Rewriting(epoch=epoch),
         known=known or {},
         diff_ids=tuple(diff_ids or ()),
         origin=origin,
@@ -233,18 +227,3 @@ def _layer_paths(manifest: bytes, origin: str) -> list[str]:
 def _joined(first: bytes, rest: Iterator[memoryview]) -> Iterator[Buffer]:
     yield first
     yield from rest
-
-
-def _inflated(chunks: Iterable[Buffer], origin: str) -> Iterator[bytes]:
-    """The content of a gzip stream, in pieces of at most one MiB however well it is compressed."""
-    decoder = zlib.decompressobj(31)
-    try:
-        for chunk in chunks:
-            data: Buffer = chunk
-            while data and not decoder.eof:
-                yield decoder.decompress(data, 1 << 20)
-                data = decoder.unconsumed_tail
-    except zlib.error as error:
-        raise ArchiveError(f"{origin} has a damaged gzip layer", why=str(error)) from error
-    if not decoder.eof:
-        raise ArchiveError(f"{origin} has a truncated gzip layer", why="its end is missing")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -19,13 +19,12 @@ from typing import Self
 from zlib_ng import __version__ as package_version
 from zlib_ng import zlib_ng
 
-from nexus_oci.errors import NexusError
+from nexus_oci.errors import ArchiveError, NexusError
 
 Buffer = bytes | bytearray | memoryview
 
-LEVEL = 5
-"""Measured on Debian root filesystems: 0.2 % larger than level 6 and a fifth faster; lower levels lose 1.5 % and
-more."""
+LEVEL = 4
+"""Measured on Debian root filesystems: 1.5 % larger than level 6 in three quarters of its processor time."""
 BLOCK = 1 << 20
 """Bytes of input in a block."""
 WINDOW = 1 << 15
@@ -35,6 +34,8 @@ _PACKAGE = "1.1.0"
 _LIBRARY = "2.3.3"
 _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _MOST_WORKERS = 8
+_MEMORY = 8
+"""zlib's own default. Level 9 of it makes the blocks of codes longer, and the output of these inputs 0.7 % larger."""
 
 ENCODER = f"zlib-ng {_PACKAGE} level {LEVEL} blocks 1MiB"
 """Names everything that the bytes depend on beside the input. A part of the key of each step that makes a layer."""
@@ -61,9 +62,9 @@ def default_workers() -> int:
 def _deflate(block: memoryview, dictionary: bytes, level: int, last: bool) -> tuple[bytes, int]:
     """One block as raw deflate data, and the CRC-32 of its input."""
     if dictionary:
-        encoder = zlib_ng.compressobj(level, zlib_ng.DEFLATED, -15, 9, zlib_ng.Z_DEFAULT_STRATEGY, dictionary)
+        encoder = zlib_ng.compressobj(level, zlib_ng.DEFLATED, -15, _MEMORY, zlib_ng.Z_DEFAULT_STRATEGY, dictionary)
     else:
-        encoder = zlib_ng.compressobj(level, zlib_ng.DEFLATED, -15, 9, zlib_ng.Z_DEFAULT_STRATEGY)
+        encoder = zlib_ng.compressobj(level, zlib_ng.DEFLATED, -15, _MEMORY, zlib_ng.Z_DEFAULT_STRATEGY)
     body = encoder.compress(block)
     return body + encoder.flush(zlib_ng.Z_FINISH if last else zlib_ng.Z_SYNC_FLUSH), zlib_ng.crc32(block)
 
@@ -176,3 +177,25 @@ class GzipWriter:
             self.close()
         else:
             self.abandon()
+
+
+def inflated(chunks: Iterable[Buffer], origin: str) -> Iterator[bytes]:
+    """The content of a gzip file of any number of members, in pieces of at most one MiB however well it is compressed.
+
+    `origin` names the file in the `ArchiveError` that is raised where it is damaged or truncated.
+    """
+    decoder = zlib_ng.decompressobj(31)
+    begun = False
+    try:
+        for chunk in chunks:
+            data: Buffer = chunk
+            while data:
+                if decoder.eof:
+                    decoder = zlib_ng.decompressobj(31)
+                begun = True
+                yield decoder.decompress(data, BLOCK)
+                data = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+    except zlib_ng.error as error:  # type: ignore[misc]  # the stub says that it is an instance
+        raise ArchiveError(f"the gzip data of {origin} is damaged", why=str(error)) from error
+    if not (begun and decoder.eof):
+        raise ArchiveError(f"the gzip data of {origin} is truncated", why="its end is missing")

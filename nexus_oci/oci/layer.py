@@ -20,11 +20,11 @@ from typing import Any, BinaryIO, Self
 
 from nexus_oci.errors import ArchiveError, StoreError, VerificationError
 from nexus_oci.oci import media_types
-from nexus_oci.oci.canonical import CanonicalWriter, write_canonical
-from nexus_oci.oci.gzip import GzipWriter
+from nexus_oci.oci.canonical import CanonicalWriter, arrange, file_range
+from nexus_oci.oci.gzip import GzipWriter, inflated
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.tar import FileSource, Source, TarReader, Tree, chunks_of
-from nexus_oci.oci.tar_header import Buffer, Kind
+from nexus_oci.oci.tar_header import Buffer, Entry, Kind
 from nexus_oci.oci.values import Descriptor, Digest
 
 _MOST_HOPS = 40
@@ -66,6 +66,25 @@ class Layer:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise VerificationError("a layer's record is malformed", why=f"{type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewriting:
+    """How layers are normalised.
+
+    Times later than `epoch` (seconds since 1970) become `epoch`; with `fixed` all do. `owner` replaces all user and
+    group ids. `workers` is the number of threads that compress, by default one a processor; no byte depends on it.
+    """
+
+    epoch: int
+    fixed: bool = False
+    owner: tuple[int, int] | None = None
+    workers: int | None = None
+
+
+class LinkCovered(ArchiveError):  # noqa: N818 -- says what was found; the caller then takes another way
+    """A layer has a folder where the layers below have a symbolic link to one: stacked, the folder would hide the
+    link."""
 
 
 class Spool:
@@ -112,16 +131,19 @@ def _spool_error(error: OSError) -> StoreError:
 
 
 class _LayerBlob:
-    """A compressed layer that grows in the store: takes the tar's bytes, and knows both digests at the end."""
+    """A compressed layer that grows in the store: takes entries, and knows both digests at the end."""
 
-    def __init__(self, store: Store, workers: int | None) -> None:
+    def __init__(self, store: Store, rewriting: Rewriting) -> None:
         self._hash = hashlib.sha256()
         self._blob = store.writer()
-        self._gzip = GzipWriter(self._blob.write, workers=workers, watch=self._hash.update)
-        self.write = self._gzip.write
+        self._gzip = GzipWriter(self._blob.write, workers=rewriting.workers, watch=self._hash.update)
+        self.tar = CanonicalWriter(
+            self._gzip.write, epoch=rewriting.epoch, fixed=rewriting.fixed, owner=rewriting.owner
+        )
 
     def finish(self, tree: Tree) -> Layer:
-        """Name the blob in the store."""
+        """End the tar and name the blob in the store."""
+        self.tar.finish()
         self._gzip.close()
         return Layer(
             descriptor=self._blob.commit(media_types.LAYER_GZIP),
@@ -145,48 +167,43 @@ class _LayerBlob:
 def store_layer(
     store: Store,
     chunks: Iterable[Buffer] | BinaryIO,
+    rewriting: Rewriting,
     *,
-    epoch: int,
-    fixed: bool = False,
-    owner: tuple[int, int] | None = None,
+    origin: str = "the layer",
     prefix: str = "",
     allow_devices: bool = False,
-    origin: str = "the layer",
-    workers: int | None = None,
+    base_links: Mapping[str, str] | None = None,
 ) -> Layer:
     """Put a streamed tar into the store as a canonical gzip layer.
 
-    Times later than `epoch` (seconds since 1970) become `epoch`; with `fixed` all do. `owner` replaces all user and
-    group ids. `prefix` is a leading folder that is taken off all names. `origin` names the tar in messages. `workers`
-    is the number of threads that compress, by default one a processor; the bytes do not depend on it. Raises
+    `origin` names the tar in messages. `prefix` is a leading folder that is taken off all names. `base_links` are the
+    `Layer.links` of the layers that this one is to lie on; a folder of the same name raises `LinkCovered`. Also raises
     `ArchiveError` for a tar that is malformed or leaves its tree, `StoreError` where the disk does not take it, and
     whatever the stream raises.
     """
     with Spool(store) as spool:
         source = Source(spool.keeping(chunks_of(chunks)))
         reader = TarReader(source, origin=origin, prefix=prefix, allow_devices=allow_devices)
-        with _LayerBlob(store, workers) as blob:
-            writer = CanonicalWriter(blob.write, epoch=epoch, fixed=fixed, owner=owner)
-            if _copy_in_order(reader, writer):
+        with _LayerBlob(store, rewriting) as blob:
+            ordered = True
+            for entry in _uncovered(reader, base_links or {}, origin):
+                ordered = ordered and blob.tar.accepts(entry)
+                if ordered:
+                    blob.tar.write(entry, reader.data() if entry.size else ())
+            if ordered:
                 return blob.finish(reader.tree)
-        with _LayerBlob(store, workers) as blob:
-            write_canonical(
-                reader.tree.entries.values(), spool.fileno(), blob.write, epoch=epoch, fixed=fixed, owner=owner
-            )
-            return blob.finish(reader.tree)
+        return _rewritten(store, reader.tree, spool.fileno(), rewriting)
 
 
 def store_layer_from_file(
     store: Store,
     file: Path | int,
+    rewriting: Rewriting,
     *,
-    epoch: int,
-    fixed: bool = False,
-    owner: tuple[int, int] | None = None,
+    origin: str | None = None,
     prefix: str = "",
     allow_devices: bool = False,
-    origin: str | None = None,
-    workers: int | None = None,
+    base_links: Mapping[str, str] | None = None,
 ) -> Layer:
     """Put a tar file, given by its path or an open descriptor, into the store: as `store_layer`, without a scratch
     copy."""
@@ -197,30 +214,71 @@ def store_layer_from_file(
         except OSError as error:
             raise ArchiveError(f"{origin} cannot be read", why=str(error)) from error
     else:
+        origin = origin or "the layer"
         descriptor = os.dup(file)
     try:
-        reader = TarReader(
-            FileSource(descriptor), origin=origin or "the layer", prefix=prefix, allow_devices=allow_devices
-        )
-        for _ in reader.entries():
+        reader = TarReader(FileSource(descriptor), origin=origin, prefix=prefix, allow_devices=allow_devices)
+        for _ in _uncovered(reader, base_links or {}, origin):
             pass
-        with _LayerBlob(store, workers) as blob:
-            write_canonical(reader.tree.entries.values(), descriptor, blob.write, epoch=epoch, fixed=fixed, owner=owner)
-            return blob.finish(reader.tree)
+        return _rewritten(store, reader.tree, descriptor, rewriting)
     finally:
         os.close(descriptor)
 
 
-def _copy_in_order(reader: TarReader, writer: CanonicalWriter) -> bool:
-    """Copy entries while they come in canonical order; False, with all of them indexed, if they do not."""
-    ordered = True
+def layer_in_store(store: Store, descriptor: Descriptor, *, diff_id: Digest, origin: str) -> Layer:
+    """The `Layer` of a blob that stays as it came, such as a registry base's: read once, which also proves its
+    `diff_id`.
+
+    Raises `VerificationError` where the blob or the tar inside it is not what its digest says, and `ArchiveError` where
+    it is no tar, or one that a layer must not be; device nodes are let pass.
+    """
+    found = hashlib.sha256()
+
+    def hashed(chunks: Iterable[Buffer]) -> Iterator[Buffer]:
+        for chunk in chunks:
+            found.update(chunk)
+            yield chunk
+
+    with store.open_blob(descriptor) as blob:
+        chunks = inflated(blob, origin) if descriptor.media_type.endswith("gzip") else iter(blob)
+        source = Source(hashed(chunks))
+        reader = TarReader(source, origin=origin, allow_devices=True)
+        for _ in reader.entries():
+            pass
+    if diff_id != "sha256:" + found.hexdigest():
+        raise VerificationError(
+            f"{origin} is not what its image's config says",
+            why=f"expected the diff_id {diff_id}, got sha256:{found.hexdigest()}",
+            hint="the image was made wrongly or was tampered with; use another base",
+        )
+    links = MappingProxyType(_folder_links(reader.tree))
+    return Layer(descriptor=descriptor, diff_id=diff_id, size=source.position, links=links)
+
+
+def _uncovered(reader: TarReader, base_links: Mapping[str, str], origin: str) -> Iterator[Entry]:
+    """The entries, while none of them needs a folder where the layers below have a link."""
+    seen = {""}
     for entry in reader.entries():
-        ordered = ordered and writer.accepts(entry)
-        if ordered:
-            writer.write(entry, reader.data() if entry.size else ())
-    if ordered:
-        writer.finish()
-    return ordered
+        if base_links:
+            folder = entry.name if entry.kind == Kind.DIRECTORY else entry.name.rpartition("/")[0]
+            while folder not in seen:
+                seen.add(folder)
+                if end := base_links.get(folder):
+                    raise LinkCovered(
+                        f"{origin} has a folder {folder!r} where its base has a symbolic link to {end!r}",
+                        why="the folder would hide what the link points to",
+                        hint=f"put the files into {end!r} instead",
+                    )
+                folder = folder.rpartition("/")[0]
+        yield entry
+
+
+def _rewritten(store: Store, tree: Tree, file: int, rewriting: Rewriting) -> Layer:
+    """The layer from an indexed tar whose entries are in no particular order."""
+    with _LayerBlob(store, rewriting) as blob:
+        for entry in arrange(tree.entries.values()):
+            blob.tar.write(entry, file_range(file, entry.offset, entry.size))
+        return blob.finish(tree)
 
 
 def _folder_links(tree: Tree) -> dict[str, str]:

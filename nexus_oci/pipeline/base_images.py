@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from nexus_oci.bases.host import Host
 from nexus_oci.bases.rootfs import RootFs, make_rootfs
 from nexus_oci.bases.values import DebianBase, RegistryBase
-from nexus_oci.docker_engine import BuildRequest, ContainerRequest, Engine, Mount
+from nexus_oci.docker_engine import BuildRequest, Engine
 from nexus_oci.errors import BuildError
 from nexus_oci.oci.gzip import ENCODER
 from nexus_oci.oci.layer import Layer, Rewriting, store_layer_from_file
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Digest, digest_of
+from nexus_oci.pipeline.container_tools import container_runner
 from nexus_oci.pipeline.progress import Progress, StepActivity, StepChanged
-from nexus_oci.pipeline.project import LOCAL, LocalBase, Project
+from nexus_oci.pipeline.project import LocalBase, Project
 from nexus_oci.pipeline.records import Record, Records
 from nexus_oci.pipeline.registry_bases import pull_base_layers
 from nexus_oci.plan.expand import BaseImage
@@ -113,25 +113,9 @@ class Bases:
         """The machine that makes root filesystems, with our engine for where it lacks mmdebstrap."""
         return Host(
             cache=self.project.settings.cache / "bases",
-            containers=self._run_in_container,
+            containers=container_runner(self.engine, self.cancel),
             progress=lambda text: self.progress.activity(StepActivity(step=step, activity=text)),
         )
-
-    def _run_in_container(
-        self, *, rootfs: Path, tag: str, argv: Sequence[str], mounts: Mapping[Path, str]
-    ) -> tuple[int, str]:
-        engine = self.engine()
-        name = f"{LOCAL}/{tag}" if ":" in tag else f"{LOCAL}/{tag}:bootstrap"
-        if engine.image(name) is None:
-            engine.load_base(rootfs, tag=name, platform=engine.platform)
-        result = engine.run(
-            ContainerRequest(
-                image=name, command=tuple(argv), user="0:0",
-                mounts=tuple(Mount(source=str(source), target=target, read_only=False) for source, target in mounts.items()),
-            ),
-            cancel=self.cancel,
-        )  # fmt: skip
-        return result.exit_code, (result.stdout + result.stderr).decode(errors="replace")
 
     def _build_toolbox(self, step: str, name: str) -> None:
         if self.engine().image(name) is not None:

@@ -164,7 +164,7 @@ class Builder:
         def work() -> Record:
             with (
                 self._target(step, build, ROOTFS) as tag,
-                self.engine().export_folder(tag, f"/{ROOTFS}", platform=build.platform, cancel=self.cancel) as stream,
+                self.engine().export_folder(tag, f"/{ROOTFS}", cancel=self.cancel) as stream,
             ):
                 layer = store_layer(
                     self.store, self._counted(step, "reading rootfs", stream), Rewriting(epoch=epoch),
@@ -183,7 +183,7 @@ class Builder:
         name = str(step.detail["format"])
         with (
             self._target(step, build, name) as tag,
-            self.engine().export_folder(tag, f"/{name}", platform=build.platform, cancel=self.cancel) as stream,
+            self.engine().export_folder(tag, f"/{name}", cancel=self.cancel) as stream,
         ):
             _, media_type = media_types.ARTIFACTS[name]
             title, blob = single_file(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "386": "i686", "arm": "armv7l"}
 _NODE_CPUS = {"amd64": "x64", "386": "ia32", "ppc64le": "ppc64"}
+_SCRIPTS = {"python": "python_install.py", "node": "npm_target.cjs"}
+"""What a runtime's template runs in its build stage, from dockerfiles/."""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -92,8 +94,9 @@ def build_context(
         files |= _placed(source, origin, f"files{target}", definition.where(distribution.distribution, "image", "files", target))
     for volume in image.volumes:
         files[f"files{volume}"] = folder(0o750, image.user)
-    if definition.engine.runtime == "python":
-        files["nexus/python_install.py"] = in_memory((scripts / "python_install.py").read_bytes())
+    script = _SCRIPTS.get(definition.engine.runtime)
+    if script:
+        files[f"nexus/{script}"] = in_memory((scripts / script).read_bytes())
     if _packs(distribution):
         files |= _package_files(definition, distribution, platform, source, stamp)
     return Context(files=files)

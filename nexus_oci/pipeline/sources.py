@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
+import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from nexus_oci.errors import DefinitionError
+from nexus_oci.errors import DefinitionError, UnreachableError
 from nexus_oci.pipeline.contexts import Stamp
 from nexus_oci.render.context import ContextFile, from_tree
 
@@ -36,31 +41,68 @@ def check_out(
     The epoch is SOURCE_DATE_EPOCH where it is set, else the time of the newest commit involved. Raises `DefinitionError`
     where the source is missing or the version cannot be told.
     """
-    from nexus_oci.definition.source_control import fetch_commit, inspect, resolve_version
+    from nexus_oci.definition.source_control import inspect
+    from nexus_oci.definition.version import resolve_version
 
-    source = definition.engine.source
-    project = inspect(definition.root)
-    commit, dirty, newest, address = project.commit, project.dirty, project.committed, ""
-    if hasattr(source, "git"):
+    from nexus_oci.definition.engine_model import GitSource, GitVersion
+
+    engine = definition.engine
+    source = engine.source
+    state = inspect(definition.root)
+    times = [state.time]
+    commit, dirty, address, top = state.commit, bool(state.dirty), state.address or "", None
+    if isinstance(source, GitSource):
         say(f"engine source: {source.git} at {source.commit[:12]}")
-        top = fetch_commit(source.git, source.commit, cache / "git")
-        engine = inspect(top)
+        top = fetch_commit(source.git, source.commit, cache / "git", with_tags=isinstance(engine.version, GitVersion))
+        times.append(inspect(top).time)
         commit, dirty, address = source.commit, False, source.git
-        newest = max(filter(None, (newest, engine.committed)), default=None)
-        folder, version_root = top / source.path, top
-    else:
-        folder, version_root = definition.root / source.path, definition.root
+    folder = (top or definition.root) / source.path
     if not folder.is_dir():
         raise DefinitionError(
             f"{definition.where('nexus', 'engine', 'source')}: the source {source.path!r} is not there",
-            why=f"{folder} is no folder", hint="correct `engine.source` in images/nexus.yaml",
+            why="no folder of that name is there", hint="correct `engine.source` in images/nexus.yaml",
         )  # fmt: skip
     stamp = Stamp(
-        version=resolve_version(definition.engine.version, version_root),
+        version=resolve_version(engine, definition.root, checkout=top),
         commit=commit or "",
-        epoch=_epoch(environment, newest),
+        epoch=_epoch(environment, max((time for time in times if time is not None), default=None)),
     )
-    return Checkout(source=folder, address=address, stamp=stamp, dirty=bool(dirty))
+    return Checkout(source=folder, address=address, stamp=stamp, dirty=dirty)
+
+
+def fetch_commit(address: str, commit: str, cache: Path, *, with_tags: bool) -> Path:
+    """The work tree of a git repository at `commit`, fetched once and kept; raises `UnreachableError` or `DefinitionError`."""
+    target = cache / hashlib.sha256(f"{address} {commit} {with_tags}".encode()).hexdigest()[:32]
+    if (target / ".git").is_dir():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as scratch:
+        tree = Path(scratch) / "tree"
+        _git("init", "--quiet", str(tree))
+        depth = ["--tags"] if with_tags else ["--depth=1", "--no-tags"]
+        wanted = [address] if with_tags else [address, commit]
+        _git("-C", str(tree), "fetch", "--quiet", *depth, "--", *wanted)
+        _git("-C", str(tree), "checkout", "--quiet", "--detach", commit)
+        with contextlib.suppress(OSError):
+            tree.rename(target)
+    return target
+
+
+def _git(*arguments: str) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603  no shell; the address was checked by the definition
+            ["git", *arguments],  # noqa: S607  the user's git, as PATH has it
+            check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=1800,
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DefinitionError("the engine's source cannot be fetched", why=f"git does not run: {error}") from error
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UnreachableError(
+            "the engine's source cannot be fetched", why=f"git said: {lines[-1][:300] if lines else 'nothing'}",
+            hint="check `engine.source.git` and `engine.source.commit`, and that git may read that repository from here",
+        )  # fmt: skip
 
 
 def source_files(definition: Definition, checkout: Checkout) -> dict[str, ContextFile]:

@@ -51,7 +51,7 @@ def write_outputs(store: Store, folder: Path, outputs: Sequence[Output], metadat
     """
     files = [output for output in outputs if not output.path.startswith("oci")]
     for output in files:
-        _copy_out(store, output.descriptor, folder / output.path)
+        copy_out(store, output.descriptor, folder / output.path)
     manifest = {"schemaVersion": 1, "outputs": [output.to_json() for output in outputs]}
     _replace(folder / "manifest.json", _pretty(manifest))
     _replace(folder / "metadata.json", _pretty(metadata))
@@ -65,7 +65,7 @@ def _by_path(line: tuple[str, str]) -> str:
     return line[1]
 
 
-def _copy_out(store: Store, blob: Descriptor, target: Path) -> None:
+def copy_out(store: Store, blob: Descriptor, target: Path) -> None:
     """Copy a blob to its file, unless the file has those bytes already."""
     if target.is_file() and target.stat().st_size == blob.size and _sha256(target) == blob.digest.hex:
         return

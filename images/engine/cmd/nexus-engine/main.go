@@ -72,7 +72,8 @@ func run(args []string, env environment) int {
 	for words < len(args) && words < 2 && !strings.HasPrefix(args[words], "-") {
 		words++
 	}
-	command, o := strings.Join(args[:words], " "), newInvocation(args[words:], env)
+	command := strings.Join(args[:words], " ")
+	o := newInvocation(command, args[words:], env)
 	switch {
 	case o.help || command == "help":
 		fmt.Fprint(env.out, usage)
@@ -84,7 +85,7 @@ func run(args []string, env environment) int {
 		return report(env, exitUsage, o.fault)
 	}
 	commands := map[string]func(*invocation, environment) int{
-		"": serve, "serve": serve, "stdio": serveStdio, "admin check-config": checkConfig, "admin policies": listPolicies,
+		"": serve, "serve": serve, "stdio": serve, "admin check-config": checkConfig, "admin policies": listPolicies,
 		"admin evaluate": evaluate, "admin health": health, "admin schema": printSchema,
 	}
 	if do, known := commands[command]; known {
@@ -114,7 +115,7 @@ type repeated []string
 func (r *repeated) String() string         { return strings.Join(*r, " ") }
 func (r *repeated) Set(value string) error { *r = append(*r, value); return nil }
 
-func newInvocation(args []string, env environment) *invocation {
+func newInvocation(command string, args []string, env environment) *invocation {
 	o := &invocation{}
 	flags := flag.NewFlagSet("nexus-engine", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -153,13 +154,11 @@ func newInvocation(args []string, env environment) *invocation {
 	if _, err := os.Stat(config.PlatformFile()); err == nil && from.File == "" {
 		from.File = config.PlatformFile()
 	}
+	if command == "stdio" {
+		from.Sets = append(from.Sets, "api.stdio=true", "api.http_address=", "api.socket_path=")
+	}
 	o.config, o.fault = config.Load(from)
 	return o
-}
-
-func serveStdio(o *invocation, env environment) int {
-	o.config.API.Stdio, o.config.API.HTTPAddress, o.config.API.SocketPath = true, "", ""
-	return serve(o, env)
 }
 
 func serve(o *invocation, env environment) int {

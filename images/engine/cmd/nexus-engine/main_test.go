@@ -27,7 +27,7 @@ func TestCommands(t *testing.T) {
 		{"admin evaluate --policy rate --expect deny " + policies, `{"caller": {"plan": "developer"}}`, exitUnexpected, "the effect is allow"},
 		{"admin evaluate --policy none " + policies, `{}`, exitFailed, `there is no policy named "none"`},
 		{"admin health --http= --socket=/nowhere.sock", "", exitFailed, "no answer from /nowhere.sock"},
-		{"stdio --set log.level=error " + policies, `{"jsonrpc": "2.0", "id": 1, "method": "ready"}`, exitDone, `"status":"ready"`},
+		{"stdio --http= --set log.level=error " + policies, `{"jsonrpc": "2.0", "id": 1, "method": "ready"}`, exitDone, `"status":"ready"`},
 		{"sing", "", exitUsage, `there is no command "sing"`},
 		{"serve --loud", "", exitUsage, "flag provided but not defined: -loud"},
 		{"serve --set log.level=loud", "", exitUsage, `log.level is "loud"`},

@@ -1,0 +1,50 @@
+"""`nexus-oci push`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nexus_oci.cli.console import Console, human_size
+from nexus_oci.cli.options import access, registry_options
+
+
+@click.command()
+@click.argument("destination", metavar="HOST/NAMESPACE")
+@click.option("--dist", type=click.Path(path_type=Path), help="The folder that a build left. Default: dist.")
+@click.option("--release", help="The version to push, where the store has several.")
+@registry_options
+@click.pass_obj
+def command(
+    console: Console, destination: str, dist: Path | None, release: str | None, plain_http: bool, ca_file: Path | None, jobs: int
+) -> None:
+    """Push a release: images, artifacts, chart, and the release index. Names are written last.
+
+    Prints the release by digest, then every name.
+    """
+    from nexus_oci.cli.transfer_display import transfer_events
+    from nexus_oci.oci.store import Store
+    from nexus_oci.pipeline.progress import StepChanged
+    from nexus_oci.pipeline.push import parse_destination, push_release
+
+    target = parse_destination(destination)
+    store = Store.open((dist or console.dist) / "oci")
+    with console.display() as display:
+        display.step(StepChanged(step="push", state="started"))
+        pushed = push_release(
+            store, target, access(console, plain_http, ca_file), version=release, jobs=jobs,
+            on_event=transfer_events(display, "push"),
+        )  # fmt: skip
+        note = f"{human_size(pushed.bytes_sent)} sent, {pushed.blobs_mounted} blobs mounted, {pushed.blobs_skipped} there already"
+        display.step(StepChanged(step="push", state="done", note=note))
+    if console.as_json:
+        fields = ("bytes_sent", "blobs_sent", "blobs_skipped", "blobs_mounted", "manifests_sent")
+        console.data(
+            {"release": str(pushed.release), "digest": pushed.release.digest, "names": list(pushed.names)}
+            | {name: getattr(pushed, name) for name in fields}
+        )
+        return
+    console.result(str(pushed.release))
+    for name in pushed.names:
+        console.result(name)

@@ -1,0 +1,143 @@
+"""What the verbs that build share: the engine, reached as late as possible, and the pipeline's settings."""
+
+from __future__ import annotations
+
+import platform as host
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nexus_oci.cli.console import Console
+from nexus_oci.errors import EngineError, UsageError
+from nexus_oci.oci.values import Platform
+
+if TYPE_CHECKING:
+    from nexus_oci.cli.display import Display
+    from nexus_oci.docker_engine import Engine
+    from nexus_oci.pipeline.build import LazyEngine
+    from nexus_oci.oci.store import Store
+    from nexus_oci.oci.values import Descriptor
+    from nexus_oci.pipeline.project import Settings
+    from nexus_oci.pipeline.registries import Access
+    from nexus_oci.transfer.ends import Source
+
+
+class Session:
+    """One run of a verb."""
+
+    def __init__(self, console: Console) -> None:
+        from nexus_oci.pipeline.build import LazyEngine
+
+        self.console = console
+        self.engine: LazyEngine = LazyEngine(connect=self._connect)
+
+    def display(self) -> Display:
+        """The progress display."""
+        return self.console.display()
+
+    def _connect(self) -> Engine:
+        from nexus_oci.docker_engine import connect
+
+        return connect(environment=self.console.environment)
+
+    def settings(
+        self,
+        *,
+        distributions: tuple[str, ...] = (),
+        platforms: tuple[str, ...] = (),
+        formats: tuple[str, ...] = (),
+        say: Callable[[str], None],
+    ) -> Settings:
+        """The pipeline's settings: for the engine's platform where one answers, for this machine's otherwise."""
+        from nexus_oci.bases.host import default_cache
+        from nexus_oci.pipeline.project import Settings, default_folder
+
+        build_platform, buildkit = self._builder()
+        return Settings(
+            root=self.console.directory,
+            defaults=default_folder(),
+            cache=default_cache(self.console.environment, Path.home()),
+            build_platform=build_platform,
+            buildkit=buildkit,
+            environment=self.console.environment,
+            distributions=distributions,
+            platforms=tuple(_platform(text) for text in platforms),
+            formats=formats,
+            say=say,
+        )
+
+    def _builder(self) -> tuple[Platform, bool]:
+        try:
+            engine = self.engine()
+        except EngineError:
+            return Platform.parse(f"linux/{host.machine()}"), True
+        return engine.platform, engine.buildkit
+
+
+def _platform(text: str) -> Platform:
+    try:
+        return Platform.parse(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def parse_platforms(texts: tuple[str, ...]) -> tuple[Platform, ...]:
+    """Platforms of the command line; raises `UsageError`."""
+    return tuple(_platform(text) for text in texts)
+
+
+def open_release(console: Console, target: str, release: str | None, access: Access) -> tuple[Source, Descriptor]:
+    """The one release, or image, that a folder or a reference names."""
+    from nexus_oci.pipeline.push import find_release
+
+    store = _store(console, target)
+    if store is not None:
+        from nexus_oci.transfer.store_end import StoreEnd
+
+        return StoreEnd(store), find_release(store, release)[0]
+    return _in_registry(target, access)
+
+
+def open_all(
+    console: Console, target: str, release: str | None, access: Access
+) -> tuple[Source, list[tuple[str, Descriptor]]]:
+    """What there is to show: every release of a store, else everything it names; or what a reference names."""
+    from nexus_oci.oci import media_types
+
+    store = _store(console, target)
+    if store is None:
+        source, root = _in_registry(target, access)
+        return source, [(target, root)]
+    from nexus_oci.transfer.store_end import StoreEnd
+
+    if release is not None:
+        from nexus_oci.pipeline.push import find_release
+
+        return StoreEnd(store), [(release, find_release(store, release)[0])]
+    tags = sorted(store.tags().items())
+    releases = [
+        (name, entry) for name, entry in tags
+        if entry.is_index and store.manifest(entry).data.get("artifactType") == media_types.RELEASE
+    ]  # fmt: skip
+    return StoreEnd(store), releases or tags
+
+
+def _store(console: Console, target: str) -> Store | None:
+    """The store in a folder, or in the `oci` folder below it; None where the target is a reference."""
+    from nexus_oci.oci.store import Store
+
+    for folder in (Path(target), console.directory / target):
+        for place in (folder, folder / "oci"):
+            if (place / "oci-layout").is_file():
+                return Store.open(place)
+    if "/" not in target or Path(target).is_dir():
+        return Store.open(console.directory / target / "oci")
+    return None
+
+
+def _in_registry(target: str, access: Access) -> tuple[Source, Descriptor]:
+    from nexus_oci.oci.reference import Reference
+
+    reference = Reference.parse(target)
+    end = access.end(reference)
+    return end, end.resolve(reference.target)

@@ -1,0 +1,122 @@
+"""The verb `build`, as a function: definition in, release in the store out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from nexus_oci.bases.fetch import LockedPackageGone
+from nexus_oci.bases.lock import write_lock
+from nexus_oci.bases.resolve import debian_architecture, resolve
+from nexus_oci.bases.values import DebianBase, LockedDebian
+from nexus_oci.docker_engine import Engine
+from nexus_oci.errors import NexusError
+from nexus_oci.oci.store import Store
+from nexus_oci.pipeline.building import Builder, Built
+from nexus_oci.pipeline.progress import Progress
+from nexus_oci.pipeline.project import LOCK_FILE, Project, Settings, assemble, base_specs, load_project
+from nexus_oci.pipeline.releasing import Release, assemble_release, build_metadata
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """How to build: `jobs` steps at once; `locked` refuses to replace what the lock names; `no_cache` asks the engine afresh."""
+
+    output: Path
+    jobs: int = 4
+    locked: bool = False
+    no_cache: bool = False
+
+
+@dataclass(kw_only=True)
+class LazyEngine:
+    """The container engine, reached when the first step needs it, and cleaned up after."""
+
+    connect: Callable[[], Engine]
+    _engine: Engine | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self) -> Engine:
+        """The engine; raises `EngineError` where none answers."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = self.connect()
+                self._engine.prune_temporary()
+            return self._engine
+
+    @property
+    def described(self) -> str | None:
+        """Name and version, where the engine was needed."""
+        return f"{self._engine.name} {self._engine.version}" if self._engine else None
+
+    def clean_up(self) -> None:
+        """Take away every container and image that the session does not keep."""
+        if self._engine is not None:
+            self._engine.clean_up()
+
+
+def build_release(settings: Settings, options: BuildOptions, engine: LazyEngine, progress: Progress) -> Release:
+    """Build everything that is wanted and not there yet.
+
+    Where a locked package is gone from the mirrors, the lock is refreshed, loudly, and the build goes on with it; with
+    `options.locked` the error is raised instead.
+    """
+    started = time.monotonic()
+    project = load_project(settings)
+    store = Store.create(options.output / "oci")
+    refreshed: list[str] = []
+    while True:
+        builder = Builder(
+            project=project, store=store, engine=engine, progress=progress, jobs=options.jobs, no_cache=options.no_cache
+        )
+        try:
+            built = _run(builder, engine)
+            break
+        except LockedPackageGone as gone:
+            if options.locked or refreshed:
+                raise
+            progress.say(f"WARNING: {gone.what}. The lock is refreshed; the build goes on with newer packages.")
+            refreshed = [str(package) for package in gone.packages]
+            project = _with_fresh_lock(project, builder, progress)
+    metadata = build_metadata(
+        project, engine=engine.described, refreshed=refreshed, seconds=time.monotonic() - started
+    )
+    return assemble_release(project, store, built, metadata)
+
+
+def _run(builder: Builder, engine: LazyEngine) -> Built:
+    try:
+        return builder.run()
+    except BaseException:
+        try:
+            engine.clean_up()
+        except NexusError as error:
+            builder.progress.say(f"the engine could not be cleaned up: {error.what}")
+        raise
+
+
+def _with_fresh_lock(project: Project, builder: Builder, progress: Progress) -> Project:
+    """The same project under a lock made now, which is also written to the project."""
+    names = {local.image.name for local in project.bases.values()}
+    lock = project.lock.with_bases(refresh(project, builder, tuple(sorted(names))))
+    path = project.settings.root / LOCK_FILE
+    write_lock(path, lock)
+    progress.say(f"WARNING: {LOCK_FILE} was written anew; commit it.")
+    return assemble(project.settings, project.definition, project.checkout, lock)
+
+
+def refresh(project: Project, builder: Builder, names: tuple[str, ...]) -> dict[str, LockedDebian]:
+    """New answers of the archive for some of the project's Debian bases, for the architectures that they are locked for."""
+    specs = {name: spec for name, spec in base_specs(project.definition).items() if isinstance(spec, DebianBase)}
+    wanted = {name: specs[name] for name in names if name in specs}
+    architectures = sorted({local.architecture for local in project.bases.values() if local.architecture})
+    platforms = {debian_architecture(p.architecture, p.variant) for p in project.definition.platforms}
+    return resolve(wanted, sorted({*architectures, *platforms}), builder.bases.host("lock"), project.lock)
+
+
+def with_platform_of(settings: Settings, engine: Engine) -> Settings:
+    """Settings for the platform and the builder of a reached engine."""
+    return replace(settings, build_platform=engine.platform, buildkit=engine.buildkit)

@@ -1,0 +1,61 @@
+"""What the registry's tests share: servers that misbehave, and clients that never really wait."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nexus_oci.registry.client import RegistryClient
+from nexus_oci.registry.settings import RegistrySettings
+from tests.support.faulty_registry import FaultyRegistry, faulty_registry
+from tests.unit.registry.kit import ClientMaker, Time
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def server() -> Iterator[FaultyRegistry]:
+    with faulty_registry() as running:
+        yield running
+
+
+@pytest.fixture
+def other_server() -> Iterator[FaultyRegistry]:
+    with faulty_registry() as running:
+        yield running
+
+
+@pytest.fixture
+def make_client(server: FaultyRegistry, time: Time) -> Iterator[ClientMaker]:
+    """Makes clients of `server`; keyword arguments are settings."""
+    made: list[RegistryClient] = []
+
+    def make(**settings: object) -> RegistryClient:
+        options: dict[str, object] = {"plain_http": True, "pace": time.pace, **settings}
+        made.append(RegistryClient(server.host, RegistrySettings(**options)))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def client(make_client: ClientMaker) -> RegistryClient:
+    return make_client()
+
+
+@pytest.fixture
+def docker_config(tmp_path: Path, server: FaultyRegistry) -> Path:
+    """Docker's configuration with a password for `server` alone."""
+    path = tmp_path / "config.json"
+    auth = base64.b64encode(b"ann:secret").decode()
+    path.write_text(json.dumps({"auths": {server.host: {"auth": auth}}}))
+    return path

@@ -1,0 +1,130 @@
+"""Reading blobs: what arrives is right, or there is an error."""
+
+from __future__ import annotations
+
+import pytest
+
+from nexus_oci.errors import NotFoundError, RegistryError, VerificationError
+from nexus_oci.registry.client import RegistryClient
+from tests.support.faulty_registry import FaultyRegistry, alter, answer, cut_answer, headers
+from tests.unit.registry.kit import Blob, ClientMaker, Time
+
+BLOB = Blob(bytes(range(256)) * 4096)
+
+
+@pytest.fixture(autouse=True)
+def stored(server: FaultyRegistry) -> None:
+    server.repository("team/app").blobs[BLOB.descriptor.digest] = BLOB.data
+
+
+def read(client: RegistryClient) -> bytes:
+    with client.open_blob("team/app", BLOB.descriptor) as reader:
+        return reader.read()
+
+
+def test_a_blob_is_streamed_and_checked(client: RegistryClient) -> None:
+    assert read(client) == BLOB.data
+
+
+def test_a_broken_download_goes_on_where_it_broke(server: FaultyRegistry, client: RegistryClient) -> None:
+    server.fault("GET", "blobs", cut_answer(100_000), cut_answer(200_000))
+    assert read(client) == BLOB.data
+    assert [seen.headers.get("range") for seen in server.requests("GET", "blobs")] == [
+        None,
+        "bytes=100000-",
+        "bytes=300000-",
+    ]
+
+
+def test_a_registry_without_ranges_sends_again_and_the_start_is_skipped(
+    server: FaultyRegistry, client: RegistryClient
+) -> None:
+    server.ranges = False
+    server.fault("GET", "blobs", cut_answer(100_000))
+    assert read(client) == BLOB.data
+
+
+def test_a_download_that_breaks_often_but_moves_on_is_finished(server: FaultyRegistry, client: RegistryClient) -> None:
+    server.fault("GET", "blobs", *[cut_answer(20_000)] * 40)
+    assert read(client) == BLOB.data
+
+
+def test_a_download_that_never_moves_on_is_given_up(server: FaultyRegistry, client: RegistryClient, time: Time) -> None:
+    server.fault("GET", "blobs", *[cut_answer(0)] * 20)
+    with pytest.raises(RegistryError, match="broke while reading blob") as caught:
+        read(client)
+    assert "tried 6 times" in str(caught.value)
+    assert time.waits == [0.5, 1.0, 2.0, 4.0, 8.0]
+
+
+def test_a_range_that_starts_elsewhere_is_refused(server: FaultyRegistry, client: RegistryClient) -> None:
+    wrong = headers(Content_Range=f"bytes 7-{len(BLOB.data) - 1}/{len(BLOB.data)}")
+    server.fault("GET", "blobs", cut_answer(100_000), wrong)
+    with pytest.raises(RegistryError, match="resumes at another place"):
+        read(client)
+
+
+def test_other_bytes_of_the_right_length_are_refused(server: FaultyRegistry, client: RegistryClient) -> None:
+    server.fault("GET", "blobs", alter(lambda data: b"x" + data[1:]))
+    with pytest.raises(VerificationError, match="is damaged"):
+        read(client)
+
+
+def test_a_wrong_length_is_refused_before_anything_is_read(server: FaultyRegistry, client: RegistryClient) -> None:
+    server.fault("GET", "blobs", alter(lambda data: data[:-1]))
+    with pytest.raises(VerificationError, match=f"announces {len(BLOB.data) - 1} bytes"):
+        read(client)
+
+
+def test_a_web_page_in_the_place_of_a_blob_is_named(server: FaultyRegistry, client: RegistryClient) -> None:
+    server.fault("GET", "blobs", answer(200, b"<html>oops</html>", Content_Type="text/html"))
+    with pytest.raises(VerificationError, match="announces 17 bytes, an HTML page"):
+        read(client)
+
+
+def test_a_body_without_a_length_ends_where_the_blob_should(server: FaultyRegistry, client: RegistryClient) -> None:
+    endless = headers(Content_Length="", Connection="close")
+    server.fault("GET", "blobs", lambda handler: alter(lambda data: data + b"more")(handler) or endless(handler))
+    with pytest.raises(VerificationError, match="more bytes came"):
+        read(client)
+
+
+def test_a_missing_blob_is_not_found(client: RegistryClient) -> None:
+    with pytest.raises(NotFoundError, match="reading blob"):
+        client.open_blob("team/app", Blob(b"absent").descriptor)
+
+
+def test_a_blob_of_another_size_does_not_count_as_present(server: FaultyRegistry, client: RegistryClient) -> None:
+    assert client.has_blob("team/app", BLOB.descriptor)
+    server.fault("HEAD", "blobs", headers(Content_Length="5"))
+    assert not client.has_blob("team/app", BLOB.descriptor)
+
+
+def test_a_redirect_is_followed_without_the_credential(
+    server: FaultyRegistry, other_server: FaultyRegistry, make_client: ClientMaker, docker_config: object
+) -> None:
+    server.basic = "ann:secret"
+    other_server.repository("team/app").blobs[BLOB.descriptor.digest] = BLOB.data
+    where = f"{other_server.url}/v2/team/app/blobs/{BLOB.descriptor.digest}"
+    server.fault("GET", "blobs", answer(307, Location=where))
+    client = make_client(docker_config=docker_config)
+    assert client.has_blob("team/app", BLOB.descriptor)
+    assert read(client) == BLOB.data
+    assert server.requests("GET", "blobs")[-1].authorization is not None
+    assert [seen.authorization for seen in other_server.seen] == [None]
+
+
+def test_a_redirect_target_that_demands_credentials_gets_none(
+    server: FaultyRegistry, other_server: FaultyRegistry, make_client: ClientMaker, docker_config: object
+) -> None:
+    other_server.basic = "ann:secret"
+    server.fault("GET", "blobs", answer(307, Location=f"{other_server.url}/v2/team/app/blobs/x"))
+    with pytest.raises(RegistryError, match="refuses to let us in"):
+        read(make_client(docker_config=docker_config))
+    assert [seen.authorization for seen in other_server.seen] == [None]
+
+
+def test_redirects_in_a_circle_end(server: FaultyRegistry, client: RegistryClient) -> None:
+    server.fault("GET", "blobs", *[answer(307, Location=f"/v2/team/app/blobs/{BLOB.descriptor.digest}")] * 20)
+    with pytest.raises(RegistryError, match="in circles"):
+        read(client)

@@ -1,0 +1,268 @@
+"""Writing blobs: mounted, streamed, in pieces, and through every interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import pytest
+
+from nexus_oci.errors import NotFoundError, RegistryError, VerificationError
+from nexus_oci.oci.store import VerifiedReader
+from nexus_oci.registry.client import RegistryClient
+from nexus_oci.transfer.ends import BlobStream, Outcome
+from tests.support.faulty_registry import FaultyRegistry, answer, headers, reset_after
+from tests.unit.registry.kit import Blob, ClientMaker, Time
+
+BLOB = Blob(hashlib.sha512(b"seed").digest() * 50_000)
+MIB = 1 << 20
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return BLOB.on_disk(tmp_path)
+
+
+def opener(path: Path) -> BlobStream:
+    return path.open("rb", buffering=0)
+
+
+def stored(server: FaultyRegistry, repository: str = "team/app") -> bytes | None:
+    return server.repository(repository).blobs.get(BLOB.descriptor.digest)
+
+
+def push(client: RegistryClient, path: Path, **options: object) -> Outcome:
+    return client.put_blob("team/app", BLOB.descriptor, lambda: opener(path), **options)  # type: ignore[arg-type]
+
+
+def test_a_file_is_uploaded_in_one_request(server: FaultyRegistry, client: RegistryClient, path: Path) -> None:
+    heard: list[int] = []
+    assert push(client, path, progress=heard.append) is Outcome.SENT
+    assert stored(server) == BLOB.data
+    assert sum(heard) == len(BLOB.data)
+    assert [seen.method for seen in server.seen] == ["HEAD", "POST", "PUT"]
+
+
+def test_a_blob_that_is_there_is_not_sent(server: FaultyRegistry, client: RegistryClient, path: Path) -> None:
+    server.repository("team/app").blobs[BLOB.descriptor.digest] = BLOB.data
+    assert push(client, path) is Outcome.PRESENT
+    assert [seen.method for seen in server.seen] == ["HEAD"]
+
+
+def test_an_empty_blob_is_uploaded(server: FaultyRegistry, client: RegistryClient) -> None:
+    empty = Blob(b"")
+    assert client.put_blob("team/app", empty.descriptor, lambda: io.BytesIO()) is Outcome.SENT
+    assert server.repository("team/app").blobs[empty.descriptor.digest] == b""
+
+
+def test_a_blob_is_mounted_from_another_repository(server: FaultyRegistry, client: RegistryClient, path: Path) -> None:
+    server.repository("team/releases").blobs[BLOB.descriptor.digest] = BLOB.data
+    assert push(client, path, mount_from="team/releases") is Outcome.MOUNTED
+    assert stored(server) == BLOB.data
+    assert not server.requests("PUT")
+
+
+def test_a_refused_mount_becomes_the_upload_it_opened(
+    server: FaultyRegistry, client: RegistryClient, path: Path
+) -> None:
+    server.mounts = False
+    assert push(client, path, mount_from="team/releases") is Outcome.SENT
+    assert len(server.requests("POST")) == 1
+    assert stored(server) == BLOB.data
+
+
+def test_a_forbidden_mount_falls_back_to_an_upload(server: FaultyRegistry, client: RegistryClient, path: Path) -> None:
+    server.fault("POST", "uploads", answer(403))
+    assert push(client, path, mount_from="team/releases") is Outcome.SENT
+    assert stored(server) == BLOB.data
+
+
+def test_a_mount_that_is_only_claimed_falls_back_to_an_upload(
+    server: FaultyRegistry, client: RegistryClient, path: Path
+) -> None:
+    server.fault("POST", "uploads", answer(201, Location="/v2/team/app/blobs/x"))
+    assert push(client, path, mount_from="team/releases") is Outcome.SENT
+    assert stored(server) == BLOB.data
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_an_upload_that_meets_a_passing_failure_is_sent_again_whole(
+    server: FaultyRegistry, client: RegistryClient, path: Path, status: int
+) -> None:
+    server.fault("PUT", "uploads", answer(status))
+    assert push(client, path) is Outcome.SENT
+    assert stored(server) == BLOB.data
+
+
+def test_an_upload_whose_connection_is_reset_is_sent_again_whole(
+    server: FaultyRegistry, client: RegistryClient, path: Path
+) -> None:
+    server.fault("PUT", "uploads", reset_after(MIB), reset_after(2 * MIB))
+    assert push(client, path) is Outcome.SENT
+    assert stored(server) == BLOB.data
+
+
+def test_an_upload_whose_answer_was_lost_is_not_sent_twice(
+    server: FaultyRegistry, client: RegistryClient, path: Path
+) -> None:
+    def store_and_fail(handler: object) -> bool:
+        server.repository("team/app").blobs[BLOB.descriptor.digest] = BLOB.data
+        return answer(502)(handler)  # type: ignore[arg-type]
+
+    server.fault("PUT", "uploads", store_and_fail)
+    assert push(client, path) is Outcome.SENT
+    assert len(server.requests("PUT")) == 1
+
+
+def test_a_registry_that_keeps_failing_is_one_clear_error(
+    server: FaultyRegistry, client: RegistryClient, path: Path, time: Time
+) -> None:
+    server.fault("PUT", "uploads", *[answer(500)] * 20)
+    with pytest.raises(RegistryError, match="answered 500 while writing blob") as caught:
+        push(client, path)
+    assert caught.value.exit_code == 5
+    assert "tried 6 times" in str(caught.value)
+    assert "will not be sent twice" in str(caught.value)
+    assert time.waits == [0.5, 1.0, 2.0, 4.0, 8.0]
+
+
+def test_a_large_blob_goes_in_pieces(server: FaultyRegistry, make_client: ClientMaker, path: Path) -> None:
+    assert push(make_client(chunk_size=MIB), path) is Outcome.SENT
+    assert stored(server) == BLOB.data
+    assert [seen.headers["content-range"] for seen in server.requests("PATCH")] == [
+        "0-1048575",
+        "1048576-2097151",
+        "2097152-3145727",
+        "3145728-3199999",
+    ]
+
+
+def test_a_broken_piece_goes_on_where_the_registry_says(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path
+) -> None:
+    server.fault("PATCH", "uploads", reset_after(300_000))
+    heard: list[int] = []
+    assert push(make_client(chunk_size=2 * MIB), path, progress=heard.append) is Outcome.SENT
+    assert stored(server) == BLOB.data
+    starts = [int(seen.headers["content-range"].partition("-")[0]) for seen in server.requests("PATCH")]
+    assert starts[0] == 0
+    assert 0 < starts[1] <= 300_000
+    assert len(server.requests("POST")) == 1
+
+
+def test_pieces_begin_anew_where_the_registry_forgot_the_upload(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path
+) -> None:
+    server.fault("PATCH", "uploads", reset_after(300_000))
+    server.fault("GET", "uploads", answer(404))
+    assert push(make_client(chunk_size=2 * MIB), path) is Outcome.SENT
+    assert stored(server) == BLOB.data
+    assert len(server.requests("POST")) == 2
+
+
+def test_a_registry_without_pieces_gets_one_stream(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path
+) -> None:
+    server.fault("PATCH", "uploads", answer(405))
+    assert push(make_client(chunk_size=MIB), path) is Outcome.SENT
+    assert stored(server) == BLOB.data
+    assert len(server.requests("PATCH")) == 1
+
+
+def test_content_that_cannot_be_sought_goes_in_one_piece(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path
+) -> None:
+    opened: list[int] = []
+
+    def reader() -> BlobStream:
+        opened.append(1)
+        return VerifiedReader(path.open("rb"), BLOB.descriptor, "the test's blob")
+
+    client = make_client(chunk_size=MIB)
+    server.fault("PATCH", "uploads", reset_after(300_000))
+    assert client.put_blob("team/app", BLOB.descriptor, reader) is Outcome.SENT
+    assert stored(server) == BLOB.data
+    assert len(server.requests("PATCH")) == 2
+    assert len(opened) == 2
+
+
+@pytest.mark.parametrize("change", [-1, +1], ids=["shorter", "longer"])
+def test_a_file_of_another_length_is_refused_on_our_side(
+    server: FaultyRegistry, client: RegistryClient, path: Path, change: int
+) -> None:
+    path.write_bytes(BLOB.data[:-1] if change < 0 else BLOB.data + b"x")
+    with pytest.raises(VerificationError, match="not as long as its descriptor says"):
+        push(client, path)
+    assert stored(server) is None
+
+
+def test_damaged_content_never_completes_when_the_reader_verifies(
+    server: FaultyRegistry, client: RegistryClient, path: Path
+) -> None:
+    path.write_bytes(BLOB.data[:-1] + b"x")
+    with pytest.raises(VerificationError, match="the test's blob is damaged"):
+        client.put_blob(
+            "team/app",
+            BLOB.descriptor,
+            lambda: VerifiedReader(path.open("rb"), BLOB.descriptor, "the test's blob"),
+        )
+    assert stored(server) is None
+
+
+def test_damaged_content_that_the_registry_notices_is_a_verification_error(
+    client: RegistryClient, path: Path
+) -> None:
+    path.write_bytes(BLOB.data[:-1] + b"x")
+    with pytest.raises(VerificationError, match="got other bytes than their digest says"):
+        push(client, path)
+
+
+def test_a_registry_that_stores_something_else_is_refused(
+    server: FaultyRegistry, client: RegistryClient, path: Path
+) -> None:
+    server.fault("PUT", "uploads", headers(Docker_Content_Digest="sha256:" + "0" * 64))
+    with pytest.raises(RegistryError, match="stored another blob"):
+        push(client, path)
+
+
+def test_an_upload_address_on_another_host_gets_the_bytes_but_no_credential(
+    server: FaultyRegistry,
+    other_server: FaultyRegistry,
+    make_client: ClientMaker,
+    path: Path,
+    docker_config: Path,
+) -> None:
+    server.basic = "ann:secret"
+    server.upload_base = other_server.url
+    other_server.new_upload()
+    assert push(make_client(docker_config=docker_config), path) is Outcome.SENT
+    assert stored(other_server) == BLOB.data
+    assert [seen.authorization for seen in other_server.seen] == [None]
+    assert server.requests("POST")[-1].authorization is not None
+
+
+def test_a_registry_that_hides_where_to_go_on_is_an_error(
+    server: FaultyRegistry, client: RegistryClient, path: Path
+) -> None:
+    server.fault("POST", "uploads", answer(202))
+    with pytest.raises(RegistryError, match="does not say where to go on"):
+        push(client, path)
+
+
+def test_a_repository_that_must_be_made_first_says_so(
+    server: FaultyRegistry, client: RegistryClient, path: Path
+) -> None:
+    server.fault("POST", "uploads", answer(404))
+    with pytest.raises(NotFoundError, match="writing blob") as caught:
+        push(client, path)
+    assert "before the first push" in str(caught.value)
+
+
+def test_progress_can_stop_an_upload(server: FaultyRegistry, client: RegistryClient, path: Path) -> None:
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        push(client, path, progress=stop)
+    assert stored(server) is None
