@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexus_oci.cli.console import Console
-from nexus_oci.errors import EngineError, UsageError
+from nexus_oci.errors import UsageError
 from nexus_oci.oci.values import Platform
 
 if TYPE_CHECKING:
@@ -48,30 +48,22 @@ class Session:
         formats: tuple[str, ...] = (),
         say: Callable[[str], None],
     ) -> Settings:
-        """The pipeline's settings: for the engine's platform where one answers, for this machine's otherwise."""
+        """The pipeline's settings, for an engine like this machine; a build that needs the engine asks it."""
         from nexus_oci.bases.host import default_cache
         from nexus_oci.pipeline.project import Settings, default_folder
 
-        build_platform, buildkit = self._builder()
         return Settings(
             root=self.console.directory,
             defaults=default_folder(),
             cache=default_cache(self.console.environment, Path.home()),
-            build_platform=build_platform,
-            buildkit=buildkit,
+            build_platform=Platform.parse(f"linux/{host.machine()}"),
+            buildkit=True,
             environment=self.console.environment,
             distributions=distributions,
             platforms=tuple(_platform(text) for text in platforms),
             formats=formats,
             say=say,
         )
-
-    def _builder(self) -> tuple[Platform, bool]:
-        try:
-            engine = self.engine()
-        except EngineError:
-            return Platform.parse(f"linux/{host.machine()}"), True
-        return engine.platform, engine.buildkit
 
 
 def _platform(text: str) -> Platform:

@@ -128,7 +128,7 @@ def _exchange(
     progress: Progress,
 ) -> None:
     """Send the context and follow the answer to its end."""
-    from docker.errors import APIError  # noqa: PLC0415
+    from docker.errors import APIError
 
     doing = f"building {wanted.title}"
     with endpoint.client(doing) as client, watch.running():
@@ -186,7 +186,7 @@ def discard(endpoint: Endpoint, images: Iterable[str]) -> None:
     A cancelled step's container holds its image until the engine has killed it, which takes a moment after the
     connection ends.
     """
-    from docker.errors import APIError  # noqa: PLC0415
+    from docker.errors import APIError
 
     deadline = time.monotonic() + _RELEASE_SECONDS
     with endpoint.client("removing what a failed build left") as client:

@@ -66,8 +66,8 @@ class Endpoint:
 
     def open(self, doing: str, *, timeout: float | None = None) -> APIClient:
         """A connection that the caller closes, and whose errors the caller translates."""
-        from docker import APIClient  # noqa: PLC0415
-        from docker.utils import kwargs_from_env  # noqa: PLC0415
+        from docker import APIClient
+        from docker.utils import kwargs_from_env
 
         with translated(doing, self.address):
             # An empty mapping would make docker-py look into the process's own environment.
@@ -90,9 +90,9 @@ class Endpoint:
 @contextmanager
 def translated(doing: str, address: str) -> Iterator[None]:
     """Let nothing foreign out: see `Endpoint.client`."""
-    from docker.errors import APIError, DockerException  # noqa: PLC0415
-    from requests.exceptions import RequestException  # noqa: PLC0415
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+    from docker.errors import APIError, DockerException
+    from requests.exceptions import RequestException
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
@@ -197,8 +197,8 @@ def request(
 
     Raises docker's APIError for a status of 400 and more, so it is for use inside `Endpoint.client`.
     """
-    from docker.errors import create_api_error_from_http_exception  # noqa: PLC0415
-    from requests.exceptions import HTTPError  # noqa: PLC0415
+    from docker.errors import create_api_error_from_http_exception
+    from requests.exceptions import HTTPError
 
     # Unasked, requests offers gzip, and the engine then spends ten times the copying time on compressing.
     sent = {"Accept-Encoding": "identity", **(headers or {})}
@@ -282,15 +282,16 @@ class Watch:
 
 def sever(response: Response) -> None:
     """Shut the connection under an answer that another thread may be reading."""
-    with suppress(OSError, ValueError, AttributeError):
-        # A copy of the descriptor: closing this socket object must not close the reader's.
-        with socket.socket(fileno=os.dup(response.raw.fileno())) as connection:
-            connection.shutdown(socket.SHUT_RDWR)
+    # A copy of the descriptor: closing this socket object must not close the reader's.
+    with (
+        suppress(OSError, ValueError, AttributeError),
+        socket.socket(fileno=os.dup(response.raw.fileno())) as connection,
+    ):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def blocks(response: Response, watch: Watch, doing: str, address: str) -> Iterator[bytes]:
-    """The body in blocks of one MiB, the last one shorter; what goes wrong is translated, so a caller may hold it
-    open."""
+    """The body in blocks of one MiB, the last one shorter; what goes wrong on the way is translated."""
     with translated(doing, address):
         while block := response.raw.read(BLOCK, decode_content=False):
             watch.check()

@@ -134,8 +134,7 @@ def run(
 
 
 def _wait(container: RunningContainer, timeout: float, cancel: threading.Event | None) -> int:
-    """Wait for the end; removing the container makes the engine's own wait return, so that is how a wait is broken
-    off."""
+    """Wait for the end. Removing the container ends the engine's own wait: so a wait is broken off."""
     deadline = time.monotonic() + timeout
     late = threading.Event()
     done = threading.Event()
@@ -182,8 +181,8 @@ def started(endpoint: Endpoint, wanted: ContainerRequest, *, labels: Mapping[str
 
 
 def _create(client: APIClient, wanted: ContainerRequest, labels: Mapping[str, str]) -> str:
-    from docker.types import LogConfig  # noqa: PLC0415
-    from docker.types import Mount as EngineMount  # noqa: PLC0415
+    from docker.types import LogConfig
+    from docker.types import Mount as EngineMount
 
     host = client.create_host_config(
         network_mode=wanted.network,
@@ -194,7 +193,7 @@ def _create(client: APIClient, wanted: ContainerRequest, labels: Mapping[str, st
         read_only=wanted.read_only,
         cap_add=list(wanted.capabilities),
         security_opt=["no-new-privileges"],
-        port_bindings={port: ("127.0.0.1",) for port in wanted.publish},
+        port_bindings=dict.fromkeys(wanted.publish, ("127.0.0.1",)),
         # Another default driver, such as one that sends logs away, could not be read back.
         log_config=LogConfig(type="json-file", config={"max-size": _LOG_LIMIT, "max-file": "1"}),
     )
@@ -221,7 +220,7 @@ def _output(client: APIClient, identity: str) -> tuple[bytes, bytes]:
 
 def remove_container(endpoint: Endpoint, identity: str) -> None:
     """Remove a container, running or not; one that is gone is no error."""
-    from docker.errors import APIError  # noqa: PLC0415
+    from docker.errors import APIError
 
     with endpoint.client("removing a container") as client:
         try:
@@ -276,7 +275,7 @@ def exported_folder(
 
 
 def _open_archive(client: APIClient, container: str, folder: str) -> Response:
-    from docker.errors import NotFound  # noqa: PLC0415
+    from docker.errors import NotFound
 
     try:
         response = request(client, "GET", f"/containers/{container}/archive", params={"path": folder})

@@ -65,8 +65,7 @@ def connect(host: str | None = None, *, environment: Mapping[str, str] | None = 
 
 
 def _has_buildkit(builder: str | None, api: str, platform: Platform) -> bool:
-    """What the engine says of its builder; Docker says nothing where it is not configured, and then Linux has
-    BuildKit."""
+    """What the engine says of its builder; Docker on Linux has BuildKit where it says nothing."""
     if builder:
         return builder == "2"
     return platform.os == "linux" and tuple(int(part) for part in api.split(".")) >= _FIRST_BUILDKIT_API
@@ -173,7 +172,7 @@ class Engine:
 
     def remove_image(self, name: str, *, quiet: bool = False) -> None:
         """Remove a name, and with its last name the image. `quiet` forgives an image that is gone or in use."""
-        from docker.errors import APIError  # noqa: PLC0415
+        from docker.errors import APIError
 
         with self.endpoint.client(f"removing the image {name}") as client:
             try:
@@ -215,8 +214,7 @@ class Engine:
     def run(
         self, wanted: ContainerRequest, *, timeout: float = 600.0, cancel: threading.Event | None = None
     ) -> RunResult:
-        """Run a container to its end and remove it; `timeout` in seconds. A command that fails is an exit code, no
-        error."""
+        """Run a container to its end, `timeout` seconds at most, and remove it; a failing command is an exit code."""
         return containers.run(self.endpoint, wanted, labels=self.temporary_labels, timeout=timeout, cancel=cancel)
 
     def start(self, wanted: ContainerRequest) -> AbstractContextManager[RunningContainer]:

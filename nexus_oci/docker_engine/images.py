@@ -52,7 +52,7 @@ class EngineImage:
 
 def find_image(endpoint: Endpoint, name: str) -> EngineImage | None:
     """The image of that id, tag or digest, or nothing."""
-    from docker.errors import NotFound  # noqa: PLC0415
+    from docker.errors import NotFound
 
     with endpoint.client(f"looking for the image {name}") as client:
         try:
@@ -130,7 +130,7 @@ def load_base(
 
 def drop_unnamed(endpoint: Endpoint, previous: EngineImage | None, now: str) -> None:
     """Remove an image whose only name has just gone to another one; one that is still in use stays."""
-    from docker.errors import APIError  # noqa: PLC0415
+    from docker.errors import APIError
 
     if previous is None or previous.id == now or len(previous.tags) > 1 or previous.repo_digests:
         return
@@ -194,8 +194,7 @@ def pull(
     progress: Progress = silent,
     cancel: threading.Event | None = None,
 ) -> str:
-    """Pull an image by its digest for one platform, with the credentials of Docker's configuration; returns the image
-    id.
+    """Pull an image by its digest for one platform, with Docker's configured credentials; returns the image id.
 
     Raises `VerificationError` where the engine holds another digest or platform than was asked for, `NotFoundError`
     where the registry has no such image, `RegistryError` where it cannot be reached or refuses.
@@ -243,7 +242,7 @@ def _pull(
 
 
 def _ask_to_pull(client: APIClient, reference: Reference, platform: Platform) -> Response:
-    from docker.errors import APIError  # noqa: PLC0415
+    from docker.errors import APIError
 
     parameters = {
         "fromImage": f"{reference.host}/{reference.repository}",
@@ -259,7 +258,7 @@ def _ask_to_pull(client: APIClient, reference: Reference, platform: Platform) ->
 
 def _credentials(client: APIClient, host: str) -> dict[str, str]:
     """The header with the registry's login, from Docker's configuration file and its helpers."""
-    from docker import auth  # noqa: PLC0415
+    from docker import auth
 
     header = auth.get_config_header(client, host)
     return {"X-Registry-Auth": header.decode() if isinstance(header, bytes) else str(header)} if header else {}

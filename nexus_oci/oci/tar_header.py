@@ -22,6 +22,7 @@ BLOCK = 512
 _FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x")
 _MOST_SIZE = 1 << 63
 _MOST_ID = 1 << 32
+_MOST_DEVICE = 1 << 20
 _DECIMAL = re.compile(rb"-?[0-9]{1,19}(?:\.[0-9]*)?\Z")
 _XATTR = "SCHILY.xattr."
 _PER_ENTRY = frozenset({"path", "linkpath", "size"})
@@ -251,6 +252,8 @@ def build_entry(
         raise ValueError(f"a {kind} cannot have {size} bytes of data")
     if not (0 <= uid < _MOST_ID and 0 <= gid < _MOST_ID):
         raise ValueError(f"an owner {uid}:{gid} is impossible")
+    if not all(0 <= number < _MOST_DEVICE for number in header.device):
+        raise ValueError(f"a device {header.device[0]}:{header.device[1]} is impossible")
     name = place(_text(records.get("path", header.name)), kind)
     if name is None:
         return None

@@ -69,9 +69,10 @@ def build_release(settings: Settings, options: BuildOptions, engine: LazyEngine,
     store = Store.create(options.output / "oci")
     refreshed: list[str] = []
     while True:
-        builder = Builder(
-            project=project, store=store, engine=engine, progress=progress, jobs=options.jobs, no_cache=options.no_cache
-        )
+        builder = _builder(project, store, options, engine, progress)
+        if not builder.is_complete():
+            project = _for_engine(project, engine())
+            builder = _builder(project, store, options, engine, progress)
         try:
             built = _run(builder, engine)
             break
@@ -85,6 +86,23 @@ def build_release(settings: Settings, options: BuildOptions, engine: LazyEngine,
         project, engine=engine.described, refreshed=refreshed, seconds=time.monotonic() - started
     )
     return assemble_release(project, store, built, metadata)
+
+
+def _builder(
+    project: Project, store: Store, options: BuildOptions, engine: LazyEngine, progress: Progress
+) -> Builder:
+    return Builder(
+        project=project, store=store, engine=engine, progress=progress, jobs=options.jobs, no_cache=options.no_cache
+    )
+
+
+def _for_engine(project: Project, engine: Engine) -> Project:
+    """The project planned for the engine that will build it, where that is not what this machine looked like."""
+    settings = project.settings
+    if (settings.build_platform, settings.buildkit) == (engine.platform, engine.buildkit):
+        return project
+    settings = replace(settings, build_platform=engine.platform, buildkit=engine.buildkit)
+    return assemble(settings, project.definition, project.checkout, project.lock)
 
 
 def _run(builder: Builder, engine: LazyEngine) -> Built:
@@ -116,7 +134,3 @@ def refresh(project: Project, builder: Builder, names: tuple[str, ...]) -> dict[
     platforms = {debian_architecture(p.architecture, p.variant) for p in project.definition.platforms}
     return resolve(wanted, sorted({*architectures, *platforms}), builder.bases.host("lock"), project.lock)
 
-
-def with_platform_of(settings: Settings, engine: Engine) -> Settings:
-    """Settings for the platform and the builder of a reached engine."""
-    return replace(settings, build_platform=engine.platform, buildkit=engine.buildkit)

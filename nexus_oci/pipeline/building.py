@@ -14,14 +14,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from nexus_oci.docker_engine import BuildRequest, ByteEvent, Engine, Event, StepEvent
+from nexus_oci.docker_engine import LABEL_PREFIX, BuildRequest, ByteEvent, Engine, Event, StepEvent
 from nexus_oci.docker_engine.images import EngineImage
 from nexus_oci.errors import BuildError, CancelledError, NexusError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.docker_archive import layers_from_docker_archive
 from nexus_oci.oci.layer import Layer, LinkCovered, Rewriting, store_layer
 from nexus_oci.oci.store import Store
-from nexus_oci.oci.values import Descriptor, Platform
+from nexus_oci.oci.values import Descriptor
 from nexus_oci.pipeline.base_images import BaseLayers, Bases
 from nexus_oci.pipeline.host import trust_files
 from nexus_oci.pipeline.payload import single_file
@@ -67,6 +67,12 @@ class Builder:
         self._ran: list[str] = []
         self._trust: dict[str, bytes] | None = None
         self._trust_lock = threading.Lock()
+
+    def is_complete(self) -> bool:
+        """Whether every step of the plan is known, so that the engine is not needed at all."""
+        return all(
+            self.records.find(step.key) is not None for step in self.project.plan.steps if step.kind in ("image", "format")
+        )
 
     def run(self) -> Built:
         """Every image and format of the plan; raises the first error, with all other work stopped and taken away."""
@@ -126,11 +132,11 @@ class Builder:
                 **build.labels, media_types.BASE_NAME: build.base.local_name, media_types.BASE_DIGEST: base.digest,
             }  # fmt: skip
             manifest = store_image(
-                self.store, platform=build.platform, config=image.config, layers=layers, labels=labels,
+                self.store, platform=build.platform, config=_shipped(image.config), layers=layers, labels=labels,
                 epoch=self.project.stamp.epoch,
             )  # fmt: skip
         document = self.store.manifest(manifest)
-        return self._record(step, build, IMAGE, (manifest, *document.blobs), {"config": dict(image.config)})
+        return self._record(step, build, IMAGE, (manifest, *document.blobs), {})
 
     def _layers(
         self, step: Step, build: Build, tag: str, image: EngineImage, base: BaseLayers
@@ -252,6 +258,7 @@ class Builder:
             yield block
 
 
-def platforms_of(builds: tuple[Build, ...]) -> tuple[Platform, ...]:
-    """The platforms that are built, each once."""
-    return tuple(sorted({build.platform for build in builds}, key=str))
+def _shipped(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The engine's view of an image's config without the labels that this program sets for itself in the engine."""
+    labels = {k: v for k, v in (config.get("Labels") or {}).items() if not k.startswith(LABEL_PREFIX)}
+    return {**config, "Labels": labels}

@@ -31,6 +31,9 @@ def explain(project: Project, store: Store | None) -> tuple[Verdict, ...]:
         if step.kind in ("image", "format"):
             verdicts[step.id] = _judge(project, records, step)
     needed = {need for verdict in verdicts.values() if verdict.state == "run" for need in verdict.step.needs}
+    for step in reversed(project.plan.steps):
+        if step.id in needed:
+            needed |= set(step.needs)
     found = []
     for step in project.plan.steps:
         if step.kind == "base":

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.integration
 PREFIX = f"nexus-oci-test-{os.getpid()}"
 SHELL = f"{PREFIX}/shell:amd64"
 FOREIGN = f"{PREFIX}/base:foreign"
-APPLETS = "sh echo cat ls sleep seq wc id true false mkdir cp env touch httpd".split()
+APPLETS = ("sh", "echo", "ls", "sleep", "seq", "wc", "id", "true", "mkdir", "touch", "httpd")
 
 
 @pytest.fixture(scope="module")
@@ -238,8 +238,8 @@ def test_a_cancelled_build_leaves_no_process_container_or_image(engine: Engine) 
         if isinstance(event, LogEvent) and "begun" in event.text:
             cancel.set()
 
+    text = f"FROM SHELL AS build\nRUN echo a > /f\nRUN echo begun; sleep {marker}\n"
     with pytest.raises(CancelledError):
-        text = f"FROM SHELL AS build\nRUN echo a > /f\nRUN echo begun; sleep {marker}\n"
         engine.build(request_for(engine, text), progress=watch, cancel=cancel)
     deadline = time.monotonic() + 30
     while marker in _processes() and time.monotonic() < deadline:
@@ -260,8 +260,7 @@ def _processes() -> str:
 
 
 def test_stages_that_do_not_need_each_other_run_side_by_side(docker: Engine) -> None:
-    """Each of two stages waits for a file that the other one makes in a shared cache, so one after the other never
-    ends."""
+    """Each of two stages waits for a file that the other makes in a shared cache: one after the other would fail."""
     if not docker.buildkit:
         pytest.skip("the engine has no BuildKit")
     stage = (

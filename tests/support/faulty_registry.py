@@ -87,6 +87,7 @@ class FaultyRegistry:
         """Put before upload locations, to send them to another server."""
         self._faults: list[tuple[str, re.Pattern[str], Fault]] = []
         self._lock = threading.Lock()
+        self._tokens = 0
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.server.registry = self  # type: ignore[attr-defined]
@@ -119,6 +120,11 @@ class FaultyRegistry:
     def requests(self, method: str, path: str = "") -> list[Seen]:
         """The requests that came, of that method and with `path` in theirs."""
         return [seen for seen in self.seen if seen.method == method and path in seen.path]
+
+    def next_token(self) -> int:
+        with self._lock:
+            self._tokens += 1
+            return self._tokens
 
     def new_upload(self) -> str:
         with self._lock:
@@ -321,7 +327,7 @@ class Handler(BaseHTTPRequestHandler):
         if not good:
             self.fail(401, "UNAUTHORIZED")
             return
-        token = f"token-{len(registry.granted) + 1}"
+        token = f"token-{registry.next_token()}"
         registry.granted[token] = scopes
         data = {"token": token, "access_token": token, "expires_in": registry.token_lifetime}
         self.reply(200, json.dumps(data).encode(), {"Content-Type": "application/json"})

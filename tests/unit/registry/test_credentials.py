@@ -114,7 +114,7 @@ def test_a_helper_name_cannot_leave_its_folder(tmp_path: Path) -> None:
         find("registry.example", config(tmp_path, credsStore="x/../../evil"))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"auths": []}', '{"auths": {"registry.example": {"auth": "%%"}}}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"auths": [1]}', '{"auths": {"registry.example": {"auth": "%%"}}}'])
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.json"
     path.write_text(text)
