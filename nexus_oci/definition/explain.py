@@ -48,7 +48,15 @@ def explain(model: type[BaseModel], root: Node, error: ValidationError) -> list[
         about_key = place.on_key or detail["type"] in ("missing", "extra_forbidden")
         problem = Problem(place.key if about_key else place.value, _message(model, detail, place))
         found.append(Fault(kind=detail["type"], path=place.path, problem=problem))
-    return found
+    return [fault for fault in found if not _follows(fault, found)]
+
+
+def _follows(fault: Fault, found: list[Fault]) -> bool:
+    """Whether a list counts as too short only because its entries are faulty."""
+    length = len(fault.path)
+    return fault.kind == "too_short" and any(
+        len(other.path) > length and other.path[:length] == fault.path for other in found
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +117,7 @@ def _message(model: type[BaseModel], detail: ErrorDetails, place: Place) -> str:
     shown = _shown(path[: place.depth])
     if kind == "value_error":
         return f"{shown}{_said(detail, found)}"
-    return f"{shown}found {found}, expected {_expectation(detail)}{_trap(kind, node)}{_meant(detail, path, node)}"
+    return f"{shown}found {found}, expected {_expectation(detail)}{_advice(detail, path, node)}"
 
 
 def _shown(path: Path) -> str:
@@ -124,9 +132,11 @@ def _found(path: Path, node: Node | None) -> str:
     """What stands there; never the value of what may be a secret."""
     if node is None:
         return "nothing"
-    if any(isinstance(step, str) and is_secret(step) for step in path) and node.entries is None and node.items is None:
-        return "a value that may be a secret"
-    return node.describe()
+    return "a value that may be a secret" if _may_be_secret(path) else node.describe()
+
+
+def _may_be_secret(path: Path) -> bool:
+    return any(isinstance(step, str) and is_secret(step) for step in path)
 
 
 def _said(detail: ErrorDetails, found: str) -> str:
@@ -160,6 +170,12 @@ def _choices(detail: ErrorDetails) -> list[str]:
 
 def _alternatives(choices: list[str]) -> str:
     return choices[0] if len(choices) == 1 else f"{', '.join(choices[:-1])} or {choices[-1]}"
+
+
+def _advice(detail: ErrorDetails, path: Path, node: Node | None) -> str:
+    if _may_be_secret(path):
+        return "; put it in quotes"
+    return _trap(detail["type"], node) + _meant(detail, path, node)
 
 
 def _trap(kind: str, node: Node | None) -> str:

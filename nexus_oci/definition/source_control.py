@@ -75,7 +75,7 @@ def inspect(folder: Path) -> SourceState:
 
 def tags(folder: Path, prefix: str) -> Tags:
     """The tags that begin with `prefix` and a digit, at the commit that is checked out in `folder` and before it."""
-    pattern = "".join(f"[{char}]" if char in "*?[\\" else char for char in prefix) + "[0-9]*"
+    pattern = f"{prefix}[0-9]*"
     here = _git(folder, "tag", "--points-at", "HEAD", "--list", pattern)
     before = _git(folder, "describe", "--tags", "--abbrev=0", "--match", pattern)
     since = [] if isinstance(before, _Fault) else [f"^{before}"]

@@ -117,13 +117,13 @@ class _Looking:
 
     def file(self, folder: Path, path: str, key: str, *where: str | int) -> Iterator[Problem]:
         if not (folder / path).is_file():
-            yield self.problem(f"{key}: the file {path!r} is not there", folder, path, *where)
+            yield self._wrong("file", folder, path, key, *where)
         else:
             yield from self.escapes(folder, path, *where)
 
     def folder(self, folder: Path, path: str, key: str, *where: str | int) -> Iterator[Problem]:
         if not (folder / path).is_dir():
-            yield self.problem(f"{key}: the folder {path!r} is not there", folder, path, *where)
+            yield self._wrong("folder", folder, path, key, *where)
         else:
             yield from self.escapes(folder, path, *where)
 
@@ -132,6 +132,11 @@ class _Looking:
             yield self.problem(f"{key}: {path!r} is not in the engine's source", folder, path, *where)
         else:
             yield from self.escapes(folder, path, *where)
+
+    def _wrong(self, kind: str, folder: Path, path: str, key: str, *where: str | int) -> Problem:
+        if (folder / path).exists():
+            return Problem(self._definition.positions.find(*where), f"{key}: {path!r} is not a {kind}")
+        return self.problem(f"{key}: the {kind} {path!r} is not there", folder, path, *where)
 
     def all(self, folder: Path, paths: tuple[str, ...], key: str, *where: str | int) -> Iterator[Problem]:
         for index, path in enumerate(paths):

@@ -91,10 +91,10 @@ def _split(name: bytes) -> tuple[bytes, bytes] | None:
 
 def _record(key: str, value: bytes) -> bytes:
     """One pax record: its length, which counts its own digits, key and value."""
-    rest = len(key.encode()) + len(value) + 3
-    length = rest + len(str(rest))
-    length = rest + len(str(length))
-    return b"%d %b=%b\n" % (length, key.encode(), value)
+    rest = b" %b=%b\n" % (_bytes(key), value)
+    length = len(rest) + len(str(len(rest)))
+    length = len(rest) + len(str(length))
+    return b"%d%b" % (length, rest)
 
 
 def _plain(name: bytes) -> bytes:
@@ -114,13 +114,13 @@ def encode_header(entry: Entry, *, mtime: int | None = None, owner: tuple[int, i
     """
     name = _bytes(entry.name) + (b"/" if entry.kind == Kind.DIRECTORY else b"")
     target = _bytes(entry.target)
-    fields = _split(name) if name.isascii() else None
+    fields = _split(name) if _is_plain(name) else None
     mtime = entry.mtime if mtime is None else mtime
     uid, gid = owner or (entry.uid, entry.gid)
     records: dict[str, bytes] = {}
     if fields is None:
         records["path"] = name
-    if len(target) > 100 or not target.isascii():
+    if len(target) > 100 or not _is_plain(target):
         records["linkpath"] = target
     for key, number, most in (
         ("size", entry.size, _MOST_OCTAL_LONG),
@@ -155,6 +155,11 @@ def _pax_header(name: bytes, records: dict[str, bytes]) -> bytes:
         body = _record("hdrcharset", b"BINARY") + body
     base = b"PaxHeaders/" + name.rstrip(b"/").rpartition(b"/")[2]
     return _block(_plain(base), b"x", mode=0o644, size=len(body), mtime=0) + body + _PADDING[len(body) % BLOCK]
+
+
+def _is_plain(value: bytes) -> bool:
+    """Whether a ustar field may hold it: ASCII, and bytes in no encoding, which pax could only say with a further record."""
+    return value.isascii() or not _is_utf8(value)
 
 
 def _is_utf8(value: bytes) -> bool:

@@ -116,8 +116,7 @@ class Builder:
             raise
         if known:
             self.records.remember(record)
-        state = "cached" if known else "done"
-        self.progress.step(StepChanged(step=step.id, state=state, seconds=time.monotonic() - started))
+        self.progress.step(StepChanged(step=step.id, state="cached" if known else "done", seconds=time.monotonic() - started))
         return record
 
     def _image(self, step: Step) -> Record:
@@ -154,7 +153,7 @@ class Builder:
             except LinkCovered as covered:
                 self.progress.say(f"{step.id}: {covered.what}; the whole image is read instead")
         with closing(self.engine().save_image(tag, cancel=self.cancel)) as stream:
-            found = docker_archive_layers(
+            found = layers_from_docker_archive(
                 stream, known=base.known, diff_ids=image.diff_ids, store=self.store, epoch=self.project.stamp.epoch
             )
         own = [

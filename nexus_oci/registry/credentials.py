@@ -134,9 +134,7 @@ def _ask_helper(name: str, server: str) -> Credential | None:
         answer = json.loads(done.stdout)
         username, secret = str(answer["Username"]), str(answer["Secret"])
     except (ValueError, KeyError, TypeError) as error:
-        raise RegistryError(
-            f"the credential helper {program} gave no credential", why="its answer is no JSON"
-        ) from error
+        raise RegistryError(f"the credential helper {program} gave no credential", why="its answer is no JSON") from error
     if not secret:
         return None
     if username == _TOKEN_USER:

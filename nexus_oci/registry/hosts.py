@@ -62,9 +62,7 @@ def origin(url: str) -> Origin:
     except ValueError as error:
         raise RegistryError("a registry sent an address that cannot be read", why=str(error)) from error
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc:
-        raise RegistryError(
-            "a registry sent an address that is not followed", why="only http and https without a user name are"
-        )
+        raise RegistryError("a registry sent an address that is not followed", why="only http and https without a user name are")
     return parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme]
 
 

@@ -90,9 +90,7 @@ class Referrers:
             found.extend(page)
             url = self._transport.locate(answer.url, answer.next_url) if answer.next_url else None
             if url and not self._transport.is_own(url):
-                raise RegistryError(
-                    f"{self._transport.host} continues a list on another host", why="it is not followed"
-                )
+                raise RegistryError(f"{self._transport.host} continues a list on another host", why="it is not followed")
         if found:
             self._proved = True
         return found
@@ -128,9 +126,7 @@ class Referrers:
                 hint="run the same command again",
             )
 
-    def _put_index(
-        self, repository: str, tag: str, held: tuple[Manifest, str | None] | None, manifest: Manifest
-    ) -> bool:
+    def _put_index(self, repository: str, tag: str, held: tuple[Manifest, str | None] | None, manifest: Manifest) -> bool:
         """Write the index with one more entry, if nobody else was quicker; returns whether it was accepted."""
         before: Mapping[str, Any] = held[0].data if held else {"schemaVersion": 2, "mediaType": media_types.INDEX}
         entry = replace(

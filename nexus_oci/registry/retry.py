@@ -75,9 +75,7 @@ class Backoff:
             delay = min(self._policy.longest, self._policy.first * 2 ** (self._tried - 1))
             delay *= 0.5 + self._pace.jitter() / 2
         if self._waited + delay > self._policy.budget:
-            raise _exhausted(
-                error, f"it asks for a wait of {delay:.0f} s, over the {self._policy.budget:.0f} s allowed"
-            )
+            raise _exhausted(error, f"it asks for a wait of {delay:.0f} s, over the {self._policy.budget:.0f} s allowed")
         self._waited += delay
         self._pace.sleep(delay)
 

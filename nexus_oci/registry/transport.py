@@ -125,9 +125,7 @@ class Transport:
                 if response.status_code in _REDIRECTS and location:
                     url = self.locate(url, location)
                     if response.status_code not in _KEEPS_METHOD and method not in ("GET", "HEAD"):
-                        raise RegistryError(
-                            f"{self.host} sends us elsewhere while {call.doing}", why=f"to {shown(url)}"
-                        )
+                        raise RegistryError(f"{self.host} sends us elsewhere while {call.doing}", why=f"to {shown(url)}")
                     continue
                 demand = response.headers.get("WWW-Authenticate", "")
                 if response.status_code == 401 and self.is_own(url) and challenged < _MAX_CHALLENGES:
@@ -135,9 +133,7 @@ class Transport:
                     if self.auth.refused(demand, call.scope, used) and self.auth.header(call.scope) not in (None, used):
                         continue
                 raise self._refusal(call, response)
-        raise RegistryError(
-            f"{self.host} sends us in circles while {call.doing}", why=f"over {_MAX_REDIRECTS} redirects"
-        )
+        raise RegistryError(f"{self.host} sends us in circles while {call.doing}", why=f"over {_MAX_REDIRECTS} redirects")
 
     @contextlib.contextmanager
     def translated(self, doing: str) -> Iterator[None]:
@@ -234,9 +230,7 @@ class Transport:
             self.host, call.doing, status, headers, body, tried=self.auth.describe(), pace=self.settings.pace
         )
 
-    def _token_request(
-        self, method: str, url: str, headers: Mapping[str, str], form: bytes | None
-    ) -> tuple[int, bytes]:
+    def _token_request(self, method: str, url: str, headers: Mapping[str, str], form: bytes | None) -> tuple[int, bytes]:
         """One request to a token service: its own Authorization header, no redirects."""
         call = Call(method=method, url=url, doing="asking for a token", headers=headers, body=form, limit=1 << 20)
 

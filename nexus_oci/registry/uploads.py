@@ -131,7 +131,7 @@ class Upload:
                 method="PATCH",
                 url=session.location,
                 doing=self._doing,
-                expect=frozenset({202, 416}) if session.offset else frozenset({202, *_NO_PIECES}),
+                expect=frozenset({202, 404, 416}) if session.offset else frozenset({202, *_NO_PIECES}),
                 scope=self._scope,
                 headers={**_BINARY, "Content-Range": f"{session.offset}-{session.offset + count - 1}"},
                 body=self._body(session.offset, count),
@@ -172,18 +172,22 @@ class Upload:
             method="PUT",
             url=f"{session.location}{separator}{urlencode({'digest': str(digest)})}",
             doing=self._doing,
-            expect=frozenset({201, 204}),
+            expect=frozenset({201, 204, 404}),
             scope=self._scope,
             headers=_BINARY,
             body=body,
             timeout=self._transport.settings.commit_timeout,
         )
         answer = self._transport.once(call)
+        if answer.status == 404:
+            raise TransientError(
+                f"{self._transport.host} forgot the upload while {self._doing}",
+                why="it may be several servers that do not share their state",
+                tries=3,
+            )
         stored = answer.headers.get("docker-content-digest")
         if stored and stored.partition(":")[0] == digest.algorithm and Digest(stored) != digest:
-            raise RegistryError(
-                f"{self._transport.host} stored another blob while {self._doing}", why=f"it says {stored}"
-            )
+            raise RegistryError(f"{self._transport.host} stored another blob while {self._doing}", why=f"it says {stored}")
 
     def _recover(self, backoff: Backoff) -> None:
         """Learn where a broken upload can go on, as the registry tells; otherwise it begins anew.
@@ -193,9 +197,7 @@ class Upload:
         session, self._session = self._session, None
         if session is None:
             return
-        call = Call(
-            method="GET", url=session.location, doing=self._doing, expect=frozenset({200, 204}), scope=self._scope
-        )
+        call = Call(method="GET", url=session.location, doing=self._doing, expect=frozenset({200, 204}), scope=self._scope)
         try:
             answer = self._transport.fetch(call)
         except (RegistryError, NotFoundError):

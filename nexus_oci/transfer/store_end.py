@@ -42,9 +42,7 @@ class StoreEnd:
         """
         path = self.store.path(descriptor.digest)
         if not path.exists():
-            raise NotFoundError(
-                f"blob {descriptor.digest} is not in the store", hint="run `nexus-oci build` again to make it"
-            )
+            raise NotFoundError(f"blob {descriptor.digest} is not in the store", hint="run `nexus-oci build` again to make it")
         if verify and not self.store.intact(descriptor):
             raise VerificationError(
                 f"blob {descriptor.digest} in the store is damaged",

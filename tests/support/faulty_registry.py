@@ -62,6 +62,12 @@ Fault = Callable[["Handler"], bool]
 """Misbehaves in a request; returns True if it has answered it, False to let the honest answer follow."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+    registry: FaultyRegistry
+
+
 class FaultyRegistry:
     """The state of one server. `host` is its HOST:PORT."""
 
@@ -87,10 +93,9 @@ class FaultyRegistry:
         """Put before upload locations, to send them to another server."""
         self._faults: list[tuple[str, re.Pattern[str], Fault]] = []
         self._lock = threading.Lock()
-        self._tokens = 0
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.server.registry = self  # type: ignore[attr-defined]
+        self._count = 0
+        self.server = _Server(("127.0.0.1", 0), Handler)
+        self.server.registry = self
 
     @property
     def host(self) -> str:
@@ -121,14 +126,15 @@ class FaultyRegistry:
         """The requests that came, of that method and with `path` in theirs."""
         return [seen for seen in self.seen if seen.method == method and path in seen.path]
 
-    def next_token(self) -> int:
+    def next_number(self) -> int:
         with self._lock:
-            self._tokens += 1
-            return self._tokens
+            self._count += 1
+            return self._count
 
     def new_upload(self) -> str:
         with self._lock:
-            key = str(len(self.uploads) + 1)
+            self._count += 1
+            key = str(self._count)
             self.uploads[key] = _Upload()
             return key
 
@@ -327,7 +333,7 @@ class Handler(BaseHTTPRequestHandler):
         if not good:
             self.fail(401, "UNAUTHORIZED")
             return
-        token = f"token-{registry.next_token()}"
+        token = f"token-{registry.next_number()}"
         registry.granted[token] = scopes
         data = {"token": token, "access_token": token, "expires_in": registry.token_lifetime}
         self.reply(200, json.dumps(data).encode(), {"Content-Type": "application/json"})

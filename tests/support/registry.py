@@ -28,7 +28,7 @@ _PACKAGES = ("docker-registry", "libc6")
 _PORT = 5000
 _USER = "ann"
 _PASSWORD = "secret"  # noqa: S105 - of a registry that lives for one test run
-_HTPASSWD = "ann:$2y$05$6GsoGt0H0tfvKkkUpC03Re80DfmdFF6n/MOkPI6dGtJh16akNmsmC"
+_HTPASSWD = "ann:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
 """The line for _USER and _PASSWORD, as `htpasswd -B` writes it."""
 _CONFIG = """\
 version: 0.1
@@ -81,13 +81,13 @@ def running_registry(*, password: bool = False) -> Iterator[RunningRegistry]:
     waiting = HttpWaitStrategy(_PORT, "/v2/").for_status_code(401 if password else 200)
     container = (
         DockerContainer(image)
-        .with_bind_ports(f"{_PORT}/tcp", ("127.0.0.1", None))
         .with_kwargs(entrypoint=["/bin/registry" if image == _UPSTREAM else "/usr/bin/docker-registry"])
         .with_command(["serve", "/etc/registry-test.yml"])
         .with_copy_into_container(config.encode(), "/etc/registry-test.yml")
         .with_copy_into_container(_HTPASSWD.encode(), "/etc/htpasswd")
         .waiting_for(waiting)
     )
+    container.ports[f"{_PORT}/tcp"] = ("127.0.0.1", None)  # type: ignore[assignment]  # docker-py takes an address too
     with container as running:
         host = f"127.0.0.1:{running.get_exposed_port(_PORT)}"
         yield RunningRegistry(host, _USER, _PASSWORD) if password else RunningRegistry(host)

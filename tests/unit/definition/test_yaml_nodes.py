@@ -29,9 +29,7 @@ def content(tmp_path: Path, text: str) -> object:
 
 def test_only_true_and_false_are_booleans(tmp_path: Path) -> None:
     words = "[yes, no, on, off, y, n, True, FALSE, true, false]"
-    assert content(tmp_path, f"a: {words}") == {
-        "a": ["yes", "no", "on", "off", "y", "n", "True", "FALSE", True, False]
-    }
+    assert content(tmp_path, f"a: {words}") == {"a": ["yes", "no", "on", "off", "y", "n", "True", "FALSE", True, False]}
 
 
 def test_on_is_a_key_like_any_other(tmp_path: Path) -> None:
@@ -94,7 +92,7 @@ def test_positions_count_characters_not_bytes(tmp_path: Path) -> None:
         (b"a: 1_000\n", "1:4: found the unquoted number 1_000, which YAML readers understand differently; write \"1_000\" in quotes"),
         (b"a: " + b"[" * 5000, "1:53: is nested more than 50 levels deep"),
         (b"a: &a [" + b"x," * 60 + b"]\nb: &b [" + b"*a," * 60 + b"]\nc: [*b, *b, *b]\n",
-         "3:8: the file holds more than 10000 values, counting each alias as what it stands for"),
+         "3:9: the file holds more than 10000 values, counting each alias as what it stands for"),
     ],
 )  # fmt: skip
 def test_what_no_definition_holds_is_refused_at_its_place(tmp_path: Path, data: bytes, expected: str) -> None:
@@ -109,7 +107,7 @@ def test_an_alias_bomb_is_refused_before_it_unfolds(tmp_path: Path) -> None:
 
 def test_depth_is_counted_through_aliases(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 60)]
-    assert fault(tmp_path, "\n".join(lines).encode()) == "images/x.yaml:49:11: is nested more than 50 levels deep"
+    assert fault(tmp_path, "\n".join(lines).encode()) == "images/x.yaml:49:12: is nested more than 50 levels deep"
 
 
 def test_a_file_of_100_megabytes_is_refused_unread(tmp_path: Path) -> None:

@@ -85,17 +85,13 @@ def test_netrc_is_not_read(
     assert [seen.authorization for seen in server.seen] == [None]
 
 
-def test_a_token_is_fetched_anonymously_where_there_are_no_credentials(
-    server: FaultyRegistry, client: RegistryClient
-) -> None:
+def test_a_token_is_fetched_anonymously_where_there_are_no_credentials(server: FaultyRegistry, client: RegistryClient) -> None:
     server.token_realm = f"{server.url}/token"
     put_and_get(client, server)
     assert tokens(server) == [None, None]
 
 
-def test_one_token_serves_many_requests_until_it_expires(
-    server: FaultyRegistry, client: RegistryClient, time: Time
-) -> None:
+def test_one_token_serves_many_requests_until_it_expires(server: FaultyRegistry, client: RegistryClient, time: Time) -> None:
     server.token_realm = f"{server.url}/token"
     for _ in range(3):
         client.tags("team/app")
@@ -122,10 +118,7 @@ def test_a_token_for_pulling_is_not_used_for_pushing(server: FaultyRegistry, cli
 
 def test_insufficient_scope_is_answered_with_a_wider_token(server: FaultyRegistry, client: RegistryClient) -> None:
     server.token_realm = f"{server.url}/token"
-    demand = (
-        f'Bearer realm="{server.url}/token",service="test",'
-        'scope="repository:team/base:pull",error="insufficient_scope"'
-    )
+    demand = f'Bearer realm="{server.url}/token",service="test",scope="repository:team/base:pull",error="insufficient_scope"'
     client.tags("team/app")
     server.fault("GET", "tags", answer(401, WWW_Authenticate=demand))
     client.tags("team/app")
@@ -178,9 +171,7 @@ def test_a_busy_token_service_is_asked_again(server: FaultyRegistry, client: Reg
     assert time.waits == [3.0]
 
 
-def test_an_identity_token_is_exchanged_by_post(
-    server: FaultyRegistry, make_client: ClientMaker, docker_config: Path
-) -> None:
+def test_an_identity_token_is_exchanged_by_post(server: FaultyRegistry, make_client: ClientMaker, docker_config: Path) -> None:
     server.token_realm = f"{server.url}/token"
     server.token_users = {"nobody": "x"}
     server.identity_tokens = {"refresh-me"}

@@ -36,9 +36,7 @@ def test_a_broken_download_goes_on_where_it_broke(server: FaultyRegistry, client
     ]
 
 
-def test_a_registry_without_ranges_sends_again_and_the_start_is_skipped(
-    server: FaultyRegistry, client: RegistryClient
-) -> None:
+def test_a_registry_without_ranges_sends_again_and_the_start_is_skipped(server: FaultyRegistry, client: RegistryClient) -> None:
     server.ranges = False
     server.fault("GET", "blobs", cut_answer(100_000))
     assert read(client) == BLOB.data

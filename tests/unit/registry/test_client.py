@@ -79,9 +79,7 @@ def test_a_web_page_in_the_place_of_a_manifest_is_named_as_such(
         client.manifest(reference)
 
 
-def test_a_manifest_that_breaks_off_is_read_again(
-    server: FaultyRegistry, client: RegistryClient, reference: Reference
-) -> None:
+def test_a_manifest_that_breaks_off_is_read_again(server: FaultyRegistry, client: RegistryClient, reference: Reference) -> None:
     server.fault("GET", "manifests", cut_answer(10))
     assert client.manifest(reference).raw == EMPTY.raw
 

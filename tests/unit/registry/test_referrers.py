@@ -116,9 +116,7 @@ def test_an_api_that_lists_nothing_is_not_believed(server: FaultyRegistry, clien
         answer(200, SUBJECT.raw.replace(b"index", b"manifest")),
     ],
 )
-def test_an_api_that_answers_something_else_leads_to_the_tag(
-    server: FaultyRegistry, client: RegistryClient, lie: object
-) -> None:
+def test_an_api_that_answers_something_else_leads_to_the_tag(server: FaultyRegistry, client: RegistryClient, lie: object) -> None:
     server.fault("GET", "referrers", *[lie] * 10)  # type: ignore[list-item]
     one = referrer("one")
     push(client, one)

@@ -11,9 +11,7 @@ from tests.support.faulty_registry import FaultyRegistry, answer
 from tests.unit.registry.kit import Time
 
 
-def test_a_busy_registry_is_asked_again_after_growing_waits(
-    server: FaultyRegistry, client: RegistryClient, time: Time
-) -> None:
+def test_a_busy_registry_is_asked_again_after_growing_waits(server: FaultyRegistry, client: RegistryClient, time: Time) -> None:
     server.fault("GET", "tags", answer(503), answer(502), answer(504))
     assert client.tags("team/app") == ()
     assert time.waits == [0.5, 1.0, 2.0]
@@ -25,9 +23,7 @@ def test_retry_after_is_obeyed(server: FaultyRegistry, client: RegistryClient, t
     assert time.waits == [17.0]
 
 
-def test_a_wait_beyond_the_budget_is_an_error_at_once(
-    server: FaultyRegistry, client: RegistryClient, time: Time
-) -> None:
+def test_a_wait_beyond_the_budget_is_an_error_at_once(server: FaultyRegistry, client: RegistryClient, time: Time) -> None:
     server.fault("GET", "tags", answer(429, Retry_After="3600"))
     with pytest.raises(RegistryError, match="answered 429 while listing tags") as caught:
         client.tags("team/app")
@@ -36,9 +32,7 @@ def test_a_wait_beyond_the_budget_is_an_error_at_once(
     assert time.waits == []
 
 
-def test_many_allowed_waits_do_not_add_up_beyond_the_budget(
-    server: FaultyRegistry, client: RegistryClient, time: Time
-) -> None:
+def test_many_allowed_waits_do_not_add_up_beyond_the_budget(server: FaultyRegistry, client: RegistryClient, time: Time) -> None:
     server.fault("GET", "tags", *[answer(429, Retry_After="50")] * 10)
     with pytest.raises(RegistryError, match="answered 429"):
         client.tags("team/app")

@@ -63,9 +63,7 @@ def test_a_blob_is_mounted_from_another_repository(server: FaultyRegistry, clien
     assert not server.requests("PUT")
 
 
-def test_a_refused_mount_becomes_the_upload_it_opened(
-    server: FaultyRegistry, client: RegistryClient, path: Path
-) -> None:
+def test_a_refused_mount_becomes_the_upload_it_opened(server: FaultyRegistry, client: RegistryClient, path: Path) -> None:
     server.mounts = False
     assert push(client, path, mount_from="team/releases") is Outcome.SENT
     assert len(server.requests("POST")) == 1
@@ -78,9 +76,7 @@ def test_a_forbidden_mount_falls_back_to_an_upload(server: FaultyRegistry, clien
     assert stored(server) == BLOB.data
 
 
-def test_a_mount_that_is_only_claimed_falls_back_to_an_upload(
-    server: FaultyRegistry, client: RegistryClient, path: Path
-) -> None:
+def test_a_mount_that_is_only_claimed_falls_back_to_an_upload(server: FaultyRegistry, client: RegistryClient, path: Path) -> None:
     server.fault("POST", "uploads", answer(201, Location="/v2/team/app/blobs/x"))
     assert push(client, path, mount_from="team/releases") is Outcome.SENT
     assert stored(server) == BLOB.data
@@ -103,9 +99,7 @@ def test_an_upload_whose_connection_is_reset_is_sent_again_whole(
     assert stored(server) == BLOB.data
 
 
-def test_an_upload_whose_answer_was_lost_is_not_sent_twice(
-    server: FaultyRegistry, client: RegistryClient, path: Path
-) -> None:
+def test_an_upload_whose_answer_was_lost_is_not_sent_twice(server: FaultyRegistry, client: RegistryClient, path: Path) -> None:
     def store_and_fail(handler: object) -> bool:
         server.repository("team/app").blobs[BLOB.descriptor.digest] = BLOB.data
         return answer(502)(handler)  # type: ignore[arg-type]
@@ -138,9 +132,7 @@ def test_a_large_blob_goes_in_pieces(server: FaultyRegistry, make_client: Client
     ]
 
 
-def test_a_broken_piece_goes_on_where_the_registry_says(
-    server: FaultyRegistry, make_client: ClientMaker, path: Path
-) -> None:
+def test_a_broken_piece_goes_on_where_the_registry_says(server: FaultyRegistry, make_client: ClientMaker, path: Path) -> None:
     server.fault("PATCH", "uploads", reset_after(300_000))
     heard: list[int] = []
     assert push(make_client(chunk_size=2 * MIB), path, progress=heard.append) is Outcome.SENT
@@ -161,18 +153,14 @@ def test_pieces_begin_anew_where_the_registry_forgot_the_upload(
     assert len(server.requests("POST")) == 2
 
 
-def test_a_registry_without_pieces_gets_one_stream(
-    server: FaultyRegistry, make_client: ClientMaker, path: Path
-) -> None:
+def test_a_registry_without_pieces_gets_one_stream(server: FaultyRegistry, make_client: ClientMaker, path: Path) -> None:
     server.fault("PATCH", "uploads", answer(405))
     assert push(make_client(chunk_size=MIB), path) is Outcome.SENT
     assert stored(server) == BLOB.data
     assert len(server.requests("PATCH")) == 1
 
 
-def test_content_that_cannot_be_sought_goes_in_one_piece(
-    server: FaultyRegistry, make_client: ClientMaker, path: Path
-) -> None:
+def test_content_that_cannot_be_sought_goes_in_one_piece(server: FaultyRegistry, make_client: ClientMaker, path: Path) -> None:
     opened: list[int] = []
 
     def reader() -> BlobStream:
@@ -210,17 +198,13 @@ def test_damaged_content_never_completes_when_the_reader_verifies(
     assert stored(server) is None
 
 
-def test_damaged_content_that_the_registry_notices_is_a_verification_error(
-    client: RegistryClient, path: Path
-) -> None:
+def test_damaged_content_that_the_registry_notices_is_a_verification_error(client: RegistryClient, path: Path) -> None:
     path.write_bytes(BLOB.data[:-1] + b"x")
     with pytest.raises(VerificationError, match="got other bytes than their digest says"):
         push(client, path)
 
 
-def test_a_registry_that_stores_something_else_is_refused(
-    server: FaultyRegistry, client: RegistryClient, path: Path
-) -> None:
+def test_a_registry_that_stores_something_else_is_refused(server: FaultyRegistry, client: RegistryClient, path: Path) -> None:
     server.fault("PUT", "uploads", headers(Docker_Content_Digest="sha256:" + "0" * 64))
     with pytest.raises(RegistryError, match="stored another blob"):
         push(client, path)
@@ -242,17 +226,19 @@ def test_an_upload_address_on_another_host_gets_the_bytes_but_no_credential(
     assert server.requests("POST")[-1].authorization is not None
 
 
-def test_a_registry_that_hides_where_to_go_on_is_an_error(
-    server: FaultyRegistry, client: RegistryClient, path: Path
-) -> None:
+def test_a_registry_that_hides_where_to_go_on_is_an_error(server: FaultyRegistry, client: RegistryClient, path: Path) -> None:
     server.fault("POST", "uploads", answer(202))
     with pytest.raises(RegistryError, match="does not say where to go on"):
         push(client, path)
 
 
-def test_a_repository_that_must_be_made_first_says_so(
-    server: FaultyRegistry, client: RegistryClient, path: Path
-) -> None:
+def test_an_upload_that_the_registry_forgot_begins_anew(server: FaultyRegistry, client: RegistryClient, path: Path) -> None:
+    server.fault("PUT", "uploads", answer(404))
+    assert push(client, path) is Outcome.SENT
+    assert len(server.requests("POST")) == 2
+
+
+def test_a_repository_that_must_be_made_first_says_so(server: FaultyRegistry, client: RegistryClient, path: Path) -> None:
     server.fault("POST", "uploads", answer(404))
     with pytest.raises(NotFoundError, match="writing blob") as caught:
         push(client, path)
