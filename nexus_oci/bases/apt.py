@@ -15,10 +15,13 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from nexus_oci.bases.commands import Finished, no_space, require, run
+from nexus_oci.bases.commands import Finished, need_space, no_space, require, run
 from nexus_oci.errors import LockError, UnreachableError, VerificationError
 
 _INST = re.compile(r"Inst (\S+?)(?::\S+)? (?:\[[^\]]*\] )?\((\S+) .*\[(\S+)\]\)")
+_LISTS_SIZE = 200_000_000
+"""Bytes that a suite's lists and apt's caches of them take, generously. apt hangs where they do not fit."""
+
 _HOOKS = (
     "APT::Update::Pre-Invoke",
     "APT::Update::Post-Invoke",
@@ -121,13 +124,15 @@ class PrivateApt:
     def update(self) -> None:
         """Fetch the signed indexes; raises with apt's own last lines.
 
-        `UnreachableError` for the network, `VerificationError` for a signature, `LockError` for a suite that is not there.
+        `UnreachableError` for the network, `VerificationError` for a signature, `LockError` for a suite that is not
+        there, `BuildError` for a disk that is too full.
         """
+        need_space(self.directory, _LISTS_SIZE, "fetching package lists")
         done = self.run("apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any")
         if not done.code:
             return
         if done.disk_full:
-            raise no_space("fetching package lists", done.last_lines(2))
+            raise no_space("fetching package lists", done.disk_full)
         if "does not have a Release file" in done.errors and " 404 " in done.output:
             raise LockError(
                 "the package archive does not have the suite that a base asks for",

@@ -30,9 +30,10 @@ class Finished:
     errors: str = ""
 
     @property
-    def disk_full(self) -> bool:
-        """Whether it says that a disk is full."""
-        return bool(re.search(r"No space left|enough free space", f"{self.output}{self.errors}"))
+    def disk_full(self) -> str | None:
+        """The line that says a disk is full, if one does."""
+        match = re.search(r".*(?:No space left|enough free space).*", f"{self.output}\n{self.errors}")
+        return match[0].strip() if match else None
 
     def last_lines(self, count: int = 6) -> str:
         """The last lines that say something about a failure: apt's and mmdebstrap's errors and warnings first."""
@@ -113,6 +114,14 @@ def disk_errors(doing: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise no_space(doing, error.strerror) from error
         raise BuildError(f"failed while {doing}", why=str(error)) from error
+
+
+def need_space(directory: Path, size: int, doing: str) -> None:
+    """Raise the error for a full disk before it is full, where `size` bytes do not fit where `directory` will be."""
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < size:
+        raise no_space(doing, f"{size / 1e6:.0f} MB are needed in {there}, {free / 1e6:.0f} MB are free")
 
 
 def no_space(doing: str, why: str | None) -> BuildError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from nexus_oci.bases.commands import APT_HELPER, Finished, disk_errors, no_space, require, run
+from nexus_oci.bases.commands import APT_HELPER, Finished, disk_errors, need_space, no_space, require, run
 from nexus_oci.bases.host import Host
 from nexus_oci.bases.values import DebianBase, LockedPackage
 from nexus_oci.errors import LockError, UnreachableError, VerificationError
@@ -73,6 +73,7 @@ def fetch(base: DebianBase, packages: Sequence[LockedPackage], host: Host) -> No
     uris = sorted({source.uri for source in sources}, key=lambda uri: (uri not in main, uri))
     total = sum(package.size for package in missing)
     host.progress(f"fetching {len(missing)} packages, {total / 1e6:.1f} MB")
+    need_space(host.cache, total, "fetching packages")
     reasons: dict[str, list[_Missed]] = {package.sha256: [] for package in missing}
     for turn in range(len(uris)):
         if missing:
@@ -154,5 +155,5 @@ def _why(package: LockedPackage, address: str, done: Finished) -> _Missed:
             hint="the mirror or a proxy changed the file; nothing of it was kept",
         )
     if done.disk_full:
-        raise no_space("fetching packages", said)
+        raise no_space("fetching packages", done.disk_full)
     return _Missed(reason=said or f"apt ended with {done.code}")

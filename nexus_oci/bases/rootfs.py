@@ -117,7 +117,7 @@ def _unpack(name: str, packages: Sequence[LockedPackage], architecture: str, hos
     done = host.mmdebstrap(arguments, scratch)
     if done.code:
         if done.disk_full:
-            raise no_space(f"unpacking base {name!r}", done.last_lines(2))
+            raise no_space(f"unpacking base {name!r}", done.disk_full)
         raise BuildError(f"mmdebstrap could not unpack base {name!r} for {architecture}", why=done.last_lines())
     return raw
 

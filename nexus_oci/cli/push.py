@@ -11,15 +11,17 @@ from nexus_oci.cli.options import access, registry_options
 
 
 @click.command()
-@click.argument("destination", metavar="HOST/NAMESPACE")
+@click.argument("destination", metavar="[HOST/NAMESPACE]", required=False)
 @click.option("--dist", type=click.Path(path_type=Path), help="The folder that a build left. Default: dist.")
 @click.option("--release", help="The version to push, where the store has several.")
 @registry_options
 @click.pass_obj
 def command(
-    console: Console, destination: str, dist: Path | None, release: str | None, plain_http: bool, ca_file: Path | None, jobs: int
+    console: Console, destination: str | None, dist: Path | None, release: str | None, plain_http: bool, ca_file: Path | None, jobs: int
 ) -> None:
     """Push a release: images, artifacts, chart, and the release index. Names are written last.
+
+    Without HOST/NAMESPACE it goes where the definition's `registry` says.
 
     Prints the release by digest, then every name.
     """
@@ -28,7 +30,7 @@ def command(
     from nexus_oci.pipeline.progress import StepChanged
     from nexus_oci.pipeline.push import parse_destination, push_release
 
-    target = parse_destination(destination)
+    target = parse_destination(destination or _published(console))
     store = Store.open((dist or console.dist) / "oci")
     with console.display() as display:
         display.step(StepChanged(step="push", state="started"))
@@ -48,3 +50,18 @@ def command(
     console.result(str(pushed.release))
     for name in pushed.names:
         console.result(name)
+
+
+def _published(console: Console) -> str:
+    """The definition's own registry; raises `UsageError` where it names none."""
+    from nexus_oci.definition import load
+    from nexus_oci.errors import UsageError
+    from nexus_oci.pipeline.project import default_folder
+
+    registry = load(console.directory, defaults=default_folder()).registry
+    if not registry:
+        raise UsageError(
+            "push needs to know where to", why="neither the command nor the definition names a registry",
+            hint="run `nexus-oci push HOST/NAMESPACE`, or set `registry:` in images/nexus.yaml",
+        )  # fmt: skip
+    return registry

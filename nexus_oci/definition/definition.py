@@ -66,6 +66,8 @@ class Definition:
     distributions: tuple[Distribution, ...]
     bases: Mapping[str, DebianBase | ImageBase]
     platforms: tuple[Platform, ...]
+    registry: str
+    """Where releases are published, or nothing."""
     tiers: tuple[str, ...]
     chart: Chart | None
     root: Path
@@ -103,6 +105,7 @@ def effective(definition: Definition) -> dict[str, Any]:
         "distributions": {item.distribution: _distribution(item) for item in definition.distributions},
         "bases": {name: base.model_dump(mode="json", by_alias=True) for name, base in sorted(definition.bases.items())},
         "platforms": [str(platform) for platform in definition.platforms],
+        "registry": definition.registry,
         "tiers": list(definition.tiers),
         "chart": chart.model_dump(mode="json", by_alias=True) if chart else None,
     }

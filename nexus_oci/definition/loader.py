@@ -70,6 +70,7 @@ def load_definition(root: Path, defaults: Path | None) -> Definition:
         distributions=tuple(completed),
         bases=bases,
         platforms=nexus.model.platforms,
+        registry=nexus.model.registry,
         tiers=nexus.model.tiers,
         chart=complete_chart(nexus.model.chart, tuple(completed)),
         root=root,
@@ -137,7 +138,7 @@ class _Loading:
     def distributions(self) -> list[tuple[str, Checked[Distribution]]]:
         """Every other file of images/ that has `distribution:`, by the key of its document."""
         found: list[tuple[str, Checked[Distribution]]] = []
-        for path in sorted((self._root / "images").iterdir()):
+        for path in self._listed():
             name = f"images/{path.name}"
             if path.suffix == ".yml" and path.stem in ("bases", *ALL_DISTRIBUTIONS):
                 self._problem(name, f"the ending .yml is not read; rename it to images/{path.stem}.yaml")
@@ -156,6 +157,13 @@ class _Loading:
                 NEXUS_FILE, "no distribution is defined; write `distribution: container` into images/container.yaml"
             )
         return found
+
+    def _listed(self) -> list[Path]:
+        try:
+            return sorted((self._root / "images").iterdir())
+        except OSError as error:
+            self._problem("images", f"the folder cannot be listed: {error.strerror}")
+            return []
 
     def _is_distribution(self, stem: str, node: Node) -> bool:
         """Whether the file is one; a file that was surely meant to be is a problem instead."""

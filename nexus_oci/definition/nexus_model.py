@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from nexus_oci.definition.base_model import Bases
 from nexus_oci.definition.engine_model import Engine
 from nexus_oci.definition.model import Model, Written
-from nexus_oci.definition.scalars import InsidePath, Name, PlatformValue, Unique, ValuePath
+from nexus_oci.definition.scalars import InsidePath, Name, PlatformValue, RegistryNamespace, Unique, ValuePath
 from nexus_oci.oci.values import Platform
 
 Tier = Literal["community", "developer", "professional", "enterprise", "regulated", "sovereign", "embedded"]
@@ -63,6 +63,8 @@ class NexusFile(Model):
     """What the images run on. Default: linux/amd64 and linux/arm64."""
     bases: Bases = {}  # noqa: RUF012  pydantic copies defaults
     """Bases of the project's own, by name; they stand in for shipped ones of the same name."""
+    registry: RegistryNamespace | Literal[""] = ""
+    """Where releases are published, HOST/NAMESPACE; the chart's values name the image there. Default: the chart's own values."""
     tiers: Tiers = TIERS
     """The tiers that the engine is offered in."""
     chart: Annotated[Chart | None, Written, BeforeValidator(_short_chart)] = None

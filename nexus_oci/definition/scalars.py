@@ -168,6 +168,16 @@ def _image_reference(text: str) -> str:
     return text
 
 
+def _namespace(text: str) -> str:
+    try:
+        reference = Reference.parse(text)
+    except NexusError as error:
+        raise ValueError(f"{error.what}: {error.why or 'write HOST/NAMESPACE'}") from error
+    if reference.tag or reference.digest:
+        raise ValueError(f"{text!r} names one image; write HOST/NAMESPACE, under which the release has its repositories")
+    return text
+
+
 def _licence(text: str) -> str:
     """SPDX 2.3, annex D: the grammar of license expressions. That each name is listed is not checked."""
     tokens = re.findall(r"\(|\)|[^\s()]+", text)
@@ -305,6 +315,8 @@ Port = Annotated[
 ]
 """`8080/tcp`: the number, and the protocol that is `tcp` where none is written."""
 ImageReference = Annotated[str, AfterValidator(_image_reference)]
+RegistryNamespace = Annotated[str, AfterValidator(_namespace)]
+"""HOST/NAMESPACE: where a release's repositories are."""
 Licence = Annotated[str, AfterValidator(_licence)]
 EnvironmentValue = Annotated[
     str, BeforeValidator(_environment_value), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]})

@@ -202,9 +202,7 @@ class CanonicalWriter:
             left -= len(piece)
             self._emit(piece)
         if left:
-            raise ArchiveError(
-                f"{shown(entry.name)} changed while it was read", why=f"its size is off by {abs(left)} bytes"
-            )
+            raise ArchiveError(f"{shown(entry.name)} changed while it was read", why=f"its size is off by {abs(left)} bytes")
         if entry.size % BLOCK:
             self._emit(_PADDING[entry.size % BLOCK])
 

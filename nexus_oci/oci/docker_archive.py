@@ -54,9 +54,7 @@ def legacy_ids(diff_ids: Sequence[str], created: str = _LEGACY_CREATED) -> list[
     for diff_id in diff_ids[:-1]:
         chain = f"sha256:{_sha256(f'{chain} {diff_id}')}" if chain else diff_id
         parent = f',"parent":"sha256:{ids[-1]}"' if ids else ""
-        ids.append(
-            _sha256(f'{{"container_config":{_LEGACY_CONFIG},"created":"{created}","layer_id":"{chain}"{parent}}}')
-        )
+        ids.append(_sha256(f'{{"container_config":{_LEGACY_CONFIG},"created":"{created}","layer_id":"{chain}"{parent}}}'))
     return ids
 
 
@@ -136,9 +134,7 @@ class _Export:
             if diff_id in self.known:
                 self.layers[diff_id] = self.known[diff_id]
             elif diff_id not in self.layers:
-                self.layers[diff_id] = store_layer_from_file(
-                    self.store, spool.fileno(), self.rewriting, origin=self.origin
-                )
+                self.layers[diff_id] = store_layer_from_file(self.store, spool.fileno(), self.rewriting, origin=self.origin)
         return diff_id
 
     def result(self) -> list[Layer]:
@@ -206,9 +202,7 @@ def layers_from_docker_archive(
 
 def _small(entry: Entry, reader: TarReader, origin: str) -> bytes:
     if entry.size > MAX_MANIFEST_SIZE:
-        raise ArchiveError(
-            f"{origin} has {entry.name} of {entry.size} bytes", why="that is too large to be what it says"
-        )
+        raise ArchiveError(f"{origin} has {entry.name} of {entry.size} bytes", why="that is too large to be what it says")
     return b"".join(reader.data())
 
 

@@ -137,9 +137,7 @@ class _LayerBlob:
         self._hash = hashlib.sha256()
         self._blob = store.writer()
         self._gzip = GzipWriter(self._blob.write, workers=rewriting.workers, watch=self._hash.update)
-        self.tar = CanonicalWriter(
-            self._gzip.write, epoch=rewriting.epoch, fixed=rewriting.fixed, owner=rewriting.owner
-        )
+        self.tar = CanonicalWriter(self._gzip.write, epoch=rewriting.epoch, fixed=rewriting.fixed, owner=rewriting.owner)
 
     def finish(self, tree: Tree) -> Layer:
         """End the tar and name the blob in the store."""
@@ -156,9 +154,7 @@ class _LayerBlob:
         """Itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop the workers, and take away what was not finished."""
         self._gzip.abandon()
         self._blob.discard()
@@ -279,6 +275,14 @@ def _rewritten(store: Store, tree: Tree, file: int, rewriting: Rewriting) -> Lay
         for entry in arrange(tree.entries.values()):
             blob.tar.write(entry, file_range(file, entry.offset, entry.size))
         return blob.finish(tree)
+
+
+def folder_links(stream: Iterable[Buffer] | BinaryIO, *, origin: str) -> Mapping[str, str]:
+    """The links to folders in a layer's tar, as `Layer.links` has them; reads the tar to its end. Raises `ArchiveError`."""
+    reader = TarReader(Source(chunks_of(stream)), origin=origin, allow_devices=True)
+    for _ in reader.entries():
+        pass
+    return MappingProxyType(_folder_links(reader.tree))
 
 
 def _folder_links(tree: Tree) -> dict[str, str]:

@@ -210,9 +210,7 @@ class TarReader:
     `allow_devices`.
     """
 
-    def __init__(
-        self, source: Source, *, origin: str = "the archive", prefix: str = "", allow_devices: bool = False
-    ) -> None:
+    def __init__(self, source: Source, *, origin: str = "the archive", prefix: str = "", allow_devices: bool = False) -> None:
         self._source = source
         self._origin = origin
         self._prefix = [part for part in prefix.split("/") if part not in ("", ".")]
@@ -332,15 +330,11 @@ class TarReader:
         return self._broken("it is truncated: the archive ends in the middle of an entry or with no end mark")
 
 
-def read_index(
-    path: Path, *, origin: str | None = None, prefix: str = "", allow_devices: bool = False
-) -> tuple[Entry, ...]:
+def read_index(path: Path, *, origin: str | None = None, prefix: str = "", allow_devices: bool = False) -> tuple[Entry, ...]:
     """Every entry of a tar file, in its order, checked; the data is not read. Each entry's `offset` is where its data
     begins."""
     with path.open("rb", buffering=0) as file:
-        reader = TarReader(
-            FileSource(file.fileno()), origin=origin or path.name, prefix=prefix, allow_devices=allow_devices
-        )
+        reader = TarReader(FileSource(file.fileno()), origin=origin or path.name, prefix=prefix, allow_devices=allow_devices)
         for _ in reader.entries():
             pass
     return tuple(reader.tree.entries.values())
@@ -358,9 +352,7 @@ def iter_members(
         yield entry, reader.data()
 
 
-def extract_file(
-    stream: Iterable[Buffer] | BinaryIO, name: str, sink: BinaryIO, *, origin: str = "the archive"
-) -> Entry:
+def extract_file(stream: Iterable[Buffer] | BinaryIO, name: str, sink: BinaryIO, *, origin: str = "the archive") -> Entry:
     """Write the data of the one file `name` to `sink`; the rest of the archive is read and checked too.
 
     Raises `NotFoundError` where there is no such entry, and `ArchiveError` where it is no regular file.
@@ -371,8 +363,7 @@ def extract_file(
             if entry.kind != Kind.FILE:
                 raise ArchiveError(f"{shown(name)} in {origin} is a {entry.kind}", why="a regular file was expected")
             found = entry
-            for piece in data:
-                sink.write(piece)
+            sink.writelines(data)
     if found is None:
         raise NotFoundError(f"{shown(name)} is not in {origin}")
     return found

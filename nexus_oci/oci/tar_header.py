@@ -202,9 +202,7 @@ class RawHeader:
 
 def parse_header(block: bytes) -> RawHeader:
     """Read a header's 512 bytes; raises `ValueError` where they are none."""
-    (name, mode, uid, gid, size, mtime, checksum, type_, target, magic, _, _, _, major, minor, prefix) = _FIELDS.unpack(
-        block
-    )
+    (name, mode, uid, gid, size, mtime, checksum, type_, target, magic, _, _, _, major, minor, prefix) = _FIELDS.unpack(block)
     if _number(checksum, "checksum") != byte_sum(block) - sum(checksum) + 8 * 0x20:
         raise ValueError("its checksum is wrong: these bytes are no tar header")
     name = name.partition(b"\0")[0]
@@ -230,9 +228,7 @@ def _xattrs(records: Mapping[str, bytes]) -> tuple[tuple[str, bytes], ...]:
     return tuple(sorted((key[len(_XATTR) :], value) for key, value in records.items() if key.startswith(_XATTR)))
 
 
-def build_entry(
-    header: RawHeader, extension: Extension, offset: int, place: Callable[[str, Kind], str | None]
-) -> Entry | None:
+def build_entry(header: RawHeader, extension: Extension, offset: int, place: Callable[[str, Kind], str | None]) -> Entry | None:
     """The entry that a header and its extensions make together; raises `ValueError` where they make none.
 
     `place` judges a name and returns it as it stands in the tree, or None for an entry that is to be left out. It is

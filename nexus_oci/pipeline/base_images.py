@@ -161,7 +161,7 @@ class Bases:
         engine = self.engine().image(local.image.local_name)
         if engine is None or len(engine.diff_ids) != len(layers):
             raise BuildError(f"the engine's copy of base {local.image.name} differs from the registry's")
-        known = {diff_id: layer for diff_id, layer in zip(engine.diff_ids, layers, strict=True)}
+        known: dict[str, Layer] = dict(zip(engine.diff_ids, layers, strict=True))
         shipped = tuple(
             ImageLayer(descriptor=layer.descriptor, diff_id=layer.diff_id, created_by=f"base {reference}") for layer in layers
         )

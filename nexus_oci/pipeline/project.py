@@ -29,6 +29,7 @@ from nexus_oci.render.templates import render
 if TYPE_CHECKING:
     from nexus_oci.definition.definition import Definition
     from nexus_oci.definition.distribution_model import Distribution
+    from nexus_oci.definition.nexus_model import Chart
 
 LOCAL = "nexus-oci.local"
 """The registry part of local image names. No such host exists, so an engine that looks for one elsewhere finds nothing."""
@@ -216,7 +217,7 @@ def release_labels(definition: Definition, checkout: Checkout) -> dict[str, str]
 
 
 def _described(distribution: Distribution) -> dict[str, str]:
-    found = {media_types.DISTRIBUTION: distribution.distribution}
+    found: dict[str, str] = {media_types.DISTRIBUTION: distribution.distribution}
     return found | {media_types.DESCRIPTION: distribution.description} if distribution.description else found
 
 
@@ -281,12 +282,8 @@ def _local_base(
     image = BaseImage(
         name=name, platform=platform, pin={"rootfs": str(rootfs)}, local_name=f"{LOCAL}/{name}:{rootfs.short}-{platform.slug}"
     )
-    found[key] = LocalBase(image=image, spec=spec, packages=packages, architecture=architecture, epoch=_epoch(entry))
+    found[key] = LocalBase(image=image, spec=spec, packages=packages, architecture=architecture, epoch=entry.epoch)
     return found[key]
-
-
-def _epoch(entry: LockedDebian) -> int:
-    return entry.epoch
 
 
 def _toolbox(
@@ -320,10 +317,13 @@ def _toolbox_image(settings: Settings, name: str, bases: Mapping[str, LocalBase]
 def _chart_files(settings: Settings, definition: Definition) -> dict[str, ContextFile]:
     if definition.chart is None or (settings.distributions and definition.chart.distribution not in settings.distributions):
         return {}
-    folder = settings.root / definition.chart.path
-    if not folder.is_dir():
-        folder = settings.defaults / definition.chart.path
-    return from_tree(folder, "chart")
+    return from_tree(chart_folder(settings, definition.chart), "chart")
+
+
+def chart_folder(settings: Settings, chart: Chart) -> Path:
+    """The project's own chart, or the shipped one of that path."""
+    own = settings.root / chart.path
+    return own if own.is_dir() else settings.defaults / chart.path
 
 
 def _chart_inputs(definition: Definition, files: Mapping[str, ContextFile], stamp: Stamp) -> dict[str, str] | None:

@@ -13,7 +13,7 @@ from nexus_oci.oci.gzip import ENCODER
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, digest_of
 from nexus_oci.pipeline.building import Built
-from nexus_oci.pipeline.project import Project, release_labels
+from nexus_oci.pipeline.project import Project, chart_folder, release_labels
 from nexus_oci.release.assemble import BuiltFile, Named, store_artifact, store_chart, store_index, store_release
 from nexus_oci.release.outputs import Output, write_outputs
 
@@ -76,25 +76,19 @@ def _charts(
         return []
     from nexus_oci.chart import package_chart
 
-    folder = next(iter(project.chart_files.values())).path
-    assert folder is not None  # noqa: S101  chart files come from disk
     values: dict[str, Any] = {}
-    _set(values, chart.values.digest, str(images[chart.distribution].descriptor.digest))
+    image = images[chart.distribution]
+    _set(values, chart.values.digest, str(image.descriptor.digest))
+    if project.definition.registry:
+        _set(values, chart.values.repository, f"{project.definition.registry}/{image.repository}")
     packaged = package_chart(
-        _chart_folder(project), version=project.stamp.version, app_version=project.stamp.version, values=values,
+        chart_folder(project.settings, chart), version=project.stamp.version, app_version=project.stamp.version, values=values,
         epoch=project.stamp.epoch,
     )  # fmt: skip
     manifest = store_chart(store, config=packaged.config, archive=packaged.archive, annotations=labels)
     archive = store.manifest(manifest).layers[0]
     outputs.append(Output(distribution=None, platform=None, format="chart", path=f"charts/{packaged.file_name}", descriptor=archive))
     return [Named(descriptor=manifest, repository=f"charts/{packaged.name}", tag=packaged.tag)]
-
-
-def _chart_folder(project: Project) -> Any:
-    chart = project.definition.chart
-    assert chart is not None  # noqa: S101  the caller looked
-    own = project.settings.root / chart.path
-    return own if own.is_dir() else project.settings.defaults / chart.path
 
 
 def _set(values: dict[str, Any], path: str, value: str) -> None:

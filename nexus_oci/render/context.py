@@ -21,7 +21,7 @@ from nexus_oci.oci.values import Digest, canonical_json, digest_of
 
 ALWAYS_IGNORED = (
     ".git", ".hg", ".svn", "__pycache__", "*.pyc", ".venv", "venv", "node_modules", ".mypy_cache", ".pytest_cache",
-    ".ruff_cache", ".tox", ".DS_Store", "dist/oci",
+    ".ruff_cache", ".tox", ".DS_Store",
 )  # fmt: skip
 """Patterns that no engine's source is built from; a definition adds its own with `source.ignore`."""
 _BLOCK = 1 << 20
@@ -111,13 +111,20 @@ def from_tree(root: Path, prefix: str, ignore: Sequence[str] = ()) -> dict[str, 
     for top, names, files in os.walk(root):
         relative = PurePosixPath(Path(top).relative_to(root).as_posix())
         links = [name for name in names if Path(top, name).is_symlink()]
-        names[:] = sorted(n for n in names if n not in links and not _ignored(relative / n, ignore))
+        names[:] = sorted(
+            n for n in names if n not in links and not _ignored(relative / n, ignore) and not _is_output(Path(top, n))
+        )
         for name in [*files, *links]:
             inside = relative / name
             if _ignored(inside, ignore):
                 continue
             found[str(PurePosixPath(prefix) / inside)] = _entry(Path(top, name), inside)
     return found
+
+
+def _is_output(folder: Path) -> bool:
+    """Whether a folder is what an earlier build left: no source has a store of ours in it."""
+    return (folder / "oci" / ".nexus").is_dir() and (folder / "oci" / "oci-layout").is_file()
 
 
 def _entry(path: Path, inside: PurePosixPath) -> ContextFile:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ from nexus_oci.oci.tar import Source, TarReader, read_index
 from nexus_oci.oci.tar_header import Entry, Kind
 
 EPOCH = 1_700_000_000
+
+Item = tuple[str, dict[str, Any]]
 
 
 def rewritten(path: Path, **options: object) -> bytes:
@@ -41,7 +44,7 @@ def members(data: bytes) -> list[tarfile.TarInfo]:
         return tar.getmembers()
 
 
-def make(path: Path, *items: tuple[str, dict[str, object]], format_: int = tarfile.PAX_FORMAT) -> Path:
+def make(path: Path, *items: Item, format_: int = tarfile.PAX_FORMAT) -> Path:
     """A tar made by Python, of the items in their order; `data` is a file's content, all else fields of a TarInfo."""
     with tarfile.open(path, "w", format=format_) as tar:
         for name, fields in items:
@@ -55,11 +58,11 @@ def make(path: Path, *items: tuple[str, dict[str, object]], format_: int = tarfi
     return path
 
 
-def folder(name: str, **fields: object) -> tuple[str, dict[str, object]]:
+def folder(name: str, **fields: object) -> Item:
     return name, {"type": tarfile.DIRTYPE, "mode": 0o755, **fields}
 
 
-def link(name: str, target: str, **fields: object) -> tuple[str, dict[str, object]]:
+def link(name: str, target: str, **fields: object) -> Item:
     return name, {"type": tarfile.LNKTYPE, "linkname": target, **fields}
 
 
@@ -86,9 +89,7 @@ ENTRIES = {
     "8 GiB": Entry(name="b", kind=Kind.FILE, size=8 << 30),
     "large ids": Entry(name="b", kind=Kind.FILE, uid=0o7777777 + 1, gid=(1 << 32) - 1),
     "late": Entry(name="b", kind=Kind.FILE, mtime=1 << 40),
-    "xattrs": Entry(
-        name="b", kind=Kind.FILE, xattrs=(("security.capability", bytes(range(20)) + b"\n=\0"), ("user.a", b"1"))
-    ),
+    "xattrs": Entry(name="b", kind=Kind.FILE, xattrs=(("security.capability", bytes(range(20)) + b"\n=\0"), ("user.a", b"1"))),
     "device": Entry(name="null", kind=Kind.CHARACTER, mode=0o666, device=(1, 3)),
 }
 
@@ -134,7 +135,7 @@ def test_entries_are_sorted_by_components_as_bytes(tmp_path: Path) -> None:
     wanted = ["A", "a", "a/b", "a/b/c", "a-b", "a.b", "ab", "b\udcff", "é"]
     kinds = dict.fromkeys(("a", "a/b"), tarfile.DIRTYPE)
     shuffled = wanted.copy()
-    random.Random(3).shuffle(shuffled)  # noqa: S311
+    random.Random(3).shuffle(shuffled)
     path = make(tmp_path / "x.tar", *((name, {"type": kinds.get(name, tarfile.REGTYPE)}) for name in shuffled))
     found = [member.name for member in members(rewritten(path))]
     assert found == wanted
@@ -142,9 +143,7 @@ def test_entries_are_sorted_by_components_as_bytes(tmp_path: Path) -> None:
 
 def test_missing_parents_are_made_and_present_ones_are_kept(tmp_path: Path) -> None:
     path = make(tmp_path / "x.tar", ("a/b/c/f", {}), ("a/g", {}), folder("a/b", mode=0o700, mtime=5), ("h/i", {}))
-    found = [
-        (member.name, oct(member.mode), int(member.mtime)) for member in members(rewritten(path)) if member.isdir()
-    ]
+    found = [(member.name, oct(member.mode), int(member.mtime)) for member in members(rewritten(path)) if member.isdir()]
     assert found == [
         ("a", "0o755", EPOCH), ("a/b", "0o700", 5), ("a/b/c", "0o755", EPOCH), ("h", "0o755", EPOCH),
     ]  # fmt: skip
@@ -164,7 +163,7 @@ def test_ids_stay_and_names_go_unless_an_owner_is_given(tmp_path: Path) -> None:
 
 
 def test_the_first_name_of_a_file_carries_its_data(tmp_path: Path) -> None:
-    items = [
+    items: list[Item] = [
         ("z", {"data": b"shared", "mode": 0o4755, "mtime": 3}), link("b", "z", mode=0), link("y", "b", mode=0),
         ("c", {"data": b"own"}),
     ]  # fmt: skip
@@ -186,8 +185,8 @@ def test_which_name_of_a_file_came_first_does_not_matter(tmp_path: Path) -> None
 
 
 def test_the_order_and_the_format_of_the_archive_do_not_matter(tmp_path: Path) -> None:
-    chance = random.Random(11)  # noqa: S311
-    items = [folder("d"), folder("d/" + "e" * 120)]
+    chance = random.Random(11)
+    items: list[Item] = [folder("d"), folder("d/" + "e" * 120)]
     items += [(f"d/f{number}", {"data": chance.randbytes(number * 400)}) for number in range(20)]
     items += [("d/s", {"type": tarfile.SYMTYPE, "linkname": "f1", "mode": 0o777}), ("ü" * 60, {"data": b"y"})]
     found = set()
@@ -319,7 +318,7 @@ def test_gnu_tar_unpacks_what_is_written(tree: Path, tmp_path: Path) -> None:
 
 def test_gnu_tar_unpacks_long_names_and_hard_links(tmp_path: Path) -> None:
     deep = "/".join(["d" * 60] * 5) + "/" + "n" * 200
-    items = [(deep, {"data": b"deep"}), link("hard", deep), ("caf\udce9", {"data": b"latin"})]
+    items: list[Item] = [(deep, {"data": b"deep"}), link("hard", deep), ("caf\udce9", {"data": b"latin"})]
     data = rewritten(make(tmp_path / "x.tar", *items))
     out = tmp_path / "out"
     out.mkdir()

@@ -156,9 +156,7 @@ def test_layers_are_known_by_their_place_before_they_are_read(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_known_layers_are_not_made_again_where_their_place_is_not_known(
-    shape: str, store: Store, expected: list[Layer]
-) -> None:
+def test_known_layers_are_not_made_again_where_their_place_is_not_known(shape: str, store: Store, expected: list[Layer]) -> None:
     known = {DIFF_IDS[0]: expected[0]}
     layers = layers_from_docker_archive([SHAPES[shape]], store=store, epoch=EPOCH, known=known)
     assert layers == expected

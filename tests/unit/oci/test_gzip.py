@@ -18,7 +18,7 @@ from nexus_oci.oci.gzip import BLOCK, ENCODER, LEVEL, GzipWriter, _check_version
 
 def _sample(size: int, seed: int = 1) -> bytes:
     """Bytes that compress about as well as programs do, the same on every run."""
-    source = random.Random(seed)  # noqa: S311
+    source = random.Random(seed)
     words = [source.randbytes(source.randint(2, 12)) for _ in range(500)]
     made = b"".join(source.choices(words, k=size // 6 + 1))
     return (made * (size // max(1, len(made)) + 1))[:size]
@@ -51,7 +51,7 @@ def test_the_bytes_do_not_depend_on_how_the_input_is_cut() -> None:
     data = _sample(2 * BLOCK + 4321)
     view = memoryview(data)
     whole = _encoded([data])
-    cuts = random.Random(7)  # noqa: S311
+    cuts = random.Random(7)
     for most in (5_000, 300_000, BLOCK, 3 * BLOCK):
         pieces = []
         at = 0
@@ -102,7 +102,7 @@ def test_a_failing_watcher_is_not_passed_over() -> None:
 
 
 def test_a_failing_worker_is_not_passed_over() -> None:
-    with pytest.raises(Exception, match="compression level|[Ii]nvalid"), GzipWriter(lambda _: None, level=99) as writer:
+    with pytest.raises(Exception, match=r"compression level|[Ii]nvalid"), GzipWriter(lambda _: None, level=99) as writer:
         writer.write(b"x")
 
 

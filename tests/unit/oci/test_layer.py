@@ -37,7 +37,7 @@ ITEMS = {
     "etc/mtab": ("/proc/mounts", tarfile.SYMTYPE),
     "usr": (None, tarfile.DIRTYPE),
     "usr/bin": (None, tarfile.DIRTYPE),
-    "usr/bin/tool": (random.Random(5).randbytes(3 << 20), tarfile.REGTYPE),  # noqa: S311
+    "usr/bin/tool": (random.Random(5).randbytes(3 << 20), tarfile.REGTYPE),
     "usr/bin/twin": ("usr/bin/tool", tarfile.LNKTYPE),
 }
 
@@ -152,9 +152,7 @@ def test_a_folder_over_a_link_of_the_base_is_noticed(store: Store, name: str) ->
         else:
             tar.addfile(tarfile.TarInfo(name))
     with pytest.raises(LinkCovered, match=r"the payload has a folder '(bin|lib)' where its base has a symbolic link"):
-        store_layer(
-            store, [buffer.getvalue()], REWRITING, origin="the payload", base_links={"bin": "usr/bin", "lib": "usr/lib"}
-        )
+        store_layer(store, [buffer.getvalue()], REWRITING, origin="the payload", base_links={"bin": "usr/bin", "lib": "usr/lib"})
     assert leftovers(store) == []
 
 
