@@ -3,8 +3,8 @@
     python benchmarks/layers.py [--tar ROOTFS.tar] [--runs 5] [--image-only]
 
 Without `--tar` a root filesystem of about 150 MB is made by mmdebstrap. The comparisons are skipped, by name, where their tool
-(pigz, skopeo, a container engine) is not there. Rivals take turns, so that a busy machine is busy for both; ratios are of medians. The
-images it makes are called nxlayers-…, and are removed at the end.
+(pigz, skopeo, a container engine) is not there. Rivals take turns, so that a busy machine is busy for both; ratios are
+of medians. The image it makes is called nxlayers-bench, and is removed at the end.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from nexus_oci.oci.canonical import write_canonical
 from nexus_oci.oci.docker_archive import layers_from_docker_archive
@@ -63,7 +64,7 @@ def show(title: str, seconds: dict[str, float], against: str) -> None:
 
 
 def peak(program: str, *arguments: object) -> tuple[float, int]:
-    """Run a Python program in a process of its own; seconds from its `begin()` to its end, and its peak memory in MiB."""
+    """Run a Python program in a process of its own; seconds since it set `begun`, and its peak memory in MiB."""
     full = (
         "import sys, time\nfrom pathlib import Path\nfrom nexus_oci.oci.store import Store\n"
         f"EPOCH = {EPOCH}\n{program}\n"
@@ -125,7 +126,7 @@ def bench_engine(tar: Path, folder: Path, runs: int) -> None:
     """From the engine to the store, beside skopeo."""
     import docker
 
-    client = docker.APIClient(version="auto", timeout=600)
+    client: Any = docker.APIClient(version="auto", timeout=600)
     with tar.open("rb") as data:
         client.import_image_from_data(data, repository=IMAGE.partition(":")[0], tag=IMAGE.partition(":")[2])
     try:
@@ -191,7 +192,7 @@ def root_filesystem(folder: Path) -> Path:
     subprocess.run(
         [
             "mmdebstrap", "--quiet", "--variant=extract", "--include=python3,perl,apt",
-            "--customize-hook=rm -rf \"$1\"/dev/*", "bookworm", tar,
+            '--customize-hook=rm -rf "$1"/dev/*', "bookworm", tar,
         ],
         check=True,
     )  # fmt: skip

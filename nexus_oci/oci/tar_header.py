@@ -142,7 +142,7 @@ def _text(value: bytes) -> str:
 
 
 def parse_pax(body: bytes) -> dict[str, bytes]:
-    """The records of a pax header, `LENGTH KEY=VALUE\\n` each; raises `ValueError`."""
+    """The records of a pax header, a length, a key and a value each; raises `ValueError`."""
     records: dict[str, bytes] = {}
     at = 0
     while at < len(body):

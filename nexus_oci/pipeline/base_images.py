@@ -20,7 +20,7 @@ from nexus_oci.pipeline.container_tools import container_runner
 from nexus_oci.pipeline.progress import Progress, StepActivity, StepChanged
 from nexus_oci.pipeline.project import LocalBase, Project
 from nexus_oci.pipeline.records import Record, Records
-from nexus_oci.pipeline.registry_bases import pull_base_layers
+from nexus_oci.pipeline.registry_bases import platform_manifest, pull_base_layers
 from nexus_oci.plan.expand import BaseImage
 from nexus_oci.release.image import ImageLayer, store_image
 
@@ -98,8 +98,9 @@ class Bases:
 
     def _pull(self, local: LocalBase, spec: RegistryBase) -> None:
         assert local.digest is not None  # noqa: S101  a registry base is locked by digest
-        reference = Reference.parse(spec.image).at(local.digest)
-        identity = self.engine().pull(reference, platform=local.image.platform, cancel=self.cancel)
+        index = Reference.parse(spec.image).at(local.digest)
+        image = platform_manifest(index, local.image.platform, self.project.settings.environment)
+        identity = self.engine().pull(index.at(image.digest), platform=local.image.platform, cancel=self.cancel)
         self.engine().tag(identity, local.image.local_name)
 
     def _rootfs(self, local: LocalBase, step: str) -> RootFs:

@@ -28,12 +28,8 @@ def pull_base_layers(
     from nexus_oci.transfer.copy import copy_graph
     from nexus_oci.transfer.store_end import StoreEnd
 
-    end = registry_end(reference, environment, plain_http=is_loopback(reference.host))
-    root = end.resolve(reference.target)
-    if root.is_index:
-        index = end.manifest(root)
-        root = _of_platform(index, platform, reference)
-    copy_graph(end, StoreEnd(store), root)
+    root = platform_manifest(reference, platform, environment)
+    copy_graph(registry_end(reference, environment, plain_http=is_loopback(reference.host)), StoreEnd(store), root)
     manifest = store.manifest(root)
     assert manifest.config is not None  # noqa: S101  an image manifest has a config
     config = json.loads(store.read(manifest.config))
@@ -42,6 +38,18 @@ def pull_base_layers(
         _layer(store, descriptor, diff_id) for descriptor, diff_id in zip(manifest.layers, diff_ids, strict=True)
     )
     return root, layers
+
+
+def platform_manifest(reference: Reference, platform: Platform, environment: Mapping[str, str]) -> Descriptor:
+    """The manifest of one platform that a reference names; an engine keeps only one image under the digest of an index.
+
+    Raises `NotFoundError` where an index lacks the platform.
+    """
+    from nexus_oci.pipeline.registries import registry_end
+
+    end = registry_end(reference, environment, plain_http=is_loopback(reference.host))
+    root = end.resolve(reference.target)
+    return _of_platform(end.manifest(root), platform, reference) if root.is_index else root
 
 
 def _of_platform(index: Manifest, platform: Platform, reference: Reference) -> Descriptor:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-import oras.provider  # type: ignore[import-untyped]
+import oras.provider
 import requests
 
 from nexus_oci.errors import NotFoundError, RegistryError, UsageError, VerificationError

@@ -219,7 +219,7 @@ class Handler(BaseHTTPRequestHandler):
     def registry(self) -> FaultyRegistry:
         return self.server.registry  # type: ignore[attr-defined, no-any-return]
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """Say nothing."""
 
     def handle_one_request(self) -> None:
@@ -246,7 +246,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
         self.fail(404, "NAME_INVALID")
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_any
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_any  # noqa: N815 - http.server asks for these
 
     def body(self) -> Iterator[bytes]:
         """The request's body in blocks; resets the connection where a fault says so."""
@@ -255,7 +255,7 @@ class Handler(BaseHTTPRequestHandler):
             if self.stop_reading_at is not None and taken >= self.stop_reading_at:
                 self.hang_up()
             limit = min(self.left, 1 << 16, *([self.stop_reading_at - taken] if self.stop_reading_at else []))
-            block = self.rfile.read1(limit)  # type: ignore[attr-defined]
+            block = self.rfile.read1(limit)
             if not block:
                 raise ConnectionResetError
             self.left -= len(block)
@@ -374,10 +374,10 @@ class Handler(BaseHTTPRequestHandler):
         if seen.method == "GET":
             self.reply(204, b"", self.upload_headers(name, session))
             return
-        if place := seen.headers.get("content-range"):
-            if int(place.partition("-")[0]) != len(upload.data):
-                self.fail(416, "RANGE_INVALID")
-                return
+        place = seen.headers.get("content-range", str(len(upload.data)))
+        if int(place.partition("-")[0]) != len(upload.data):
+            self.fail(416, "RANGE_INVALID")
+            return
         for block in self.body():
             upload.data += block
         if seen.method == "PATCH":

@@ -27,12 +27,13 @@ _OURS = "nexus-oci-test-registry:debian"
 _PACKAGES = ("docker-registry", "libc6")
 _PORT = 5000
 _USER = "ann"
-_PASSWORD = "secret"  # noqa: S105 - of a registry that lives for one test run
+_PASSWORD = "secret"
+"""Of registries that live for one test run."""
 _HTPASSWD = "ann:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
 """The line for _USER and _PASSWORD, as `htpasswd -B` writes it."""
 _CONFIG = """\
 version: 0.1
-log: {level: error, accesslog: {disabled: true}}
+log: {level: info, accesslog: {disabled: true}}
 storage:
   filesystem: {rootdirectory: /var/lib/registry}
   delete: {enabled: true}
@@ -74,22 +75,23 @@ def running_registry(*, password: bool = False) -> Iterator[RunningRegistry]:
     _settle_reaper(client)
     # After the reaper is settled: testcontainers reads its configuration when it is imported.
     from testcontainers.core.container import DockerContainer
-    from testcontainers.core.wait_strategies import HttpWaitStrategy
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
     image = _image(client)
     config = _CONFIG + (_AUTH if password else "")
-    waiting = HttpWaitStrategy(_PORT, "/v2/").for_status_code(401 if password else 200)
     container = (
         DockerContainer(image)
         .with_kwargs(entrypoint=["/bin/registry" if image == _UPSTREAM else "/usr/bin/docker-registry"])
         .with_command(["serve", "/etc/registry-test.yml"])
         .with_copy_into_container(config.encode(), "/etc/registry-test.yml")
         .with_copy_into_container(_HTPASSWD.encode(), "/etc/htpasswd")
-        .waiting_for(waiting)
+        .waiting_for(LogMessageWaitStrategy("listening on"))
     )
     container.ports[f"{_PORT}/tcp"] = ("127.0.0.1", None)  # type: ignore[assignment]  # docker-py takes an address too
     with container as running:
-        host = f"127.0.0.1:{running.get_exposed_port(_PORT)}"
+        # Asked of the engine itself: testcontainers would name another address where it runs in a container.
+        port = running.get_docker_client().port(running.get_container_id(), _PORT)
+        host = f"127.0.0.1:{port}"
         yield RunningRegistry(host, _USER, _PASSWORD) if password else RunningRegistry(host)
 
 
@@ -119,7 +121,7 @@ def _available(client: docker.DockerClient, image: str) -> bool:
         client.images.get(image)
     except docker.errors.ImageNotFound:
         try:
-            client.images.pull(*image.rsplit(":", 1))
+            client.images.pull(image)
         except docker.errors.APIError:
             return False
     return True
@@ -151,6 +153,6 @@ def _build(client: docker.DockerClient) -> None:
 
 
 def _run(*command: str, folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}")

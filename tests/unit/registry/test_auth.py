@@ -148,7 +148,7 @@ def test_a_token_service_on_another_host_gets_this_hosts_credentials_and_no_bear
 def test_a_token_service_without_tls_elsewhere_is_refused(
     server: FaultyRegistry, make_client: ClientMaker, docker_config: Path
 ) -> None:
-    server.token_realm = "http://tokens.example/token"  # noqa: S105 - an address
+    server.token_realm = "http://tokens.example/token"
     with pytest.raises(RegistryError, match="a token service without TLS"):
         make_client(docker_config=docker_config).tags("team/app")
 

@@ -41,9 +41,9 @@ def test_resolve_reads_the_manifest_where_the_head_says_too_little(
 
 
 def test_a_missing_tag_is_not_found(client: RegistryClient, reference: Reference) -> None:
-    with pytest.raises(NotFoundError, match="team/app has no 9.9"):
+    with pytest.raises(NotFoundError, match=r"team/app has no 9\.9"):
         client.resolve(reference.tagged("9.9"))
-    with pytest.raises(NotFoundError, match="team/app has no 9.9"):
+    with pytest.raises(NotFoundError, match=r"team/app has no 9\.9"):
         client.manifest(reference.tagged("9.9"))
 
 

@@ -86,7 +86,7 @@ def test_a_helper_may_give_an_identity_token(tmp_path: Path, helpers: Path) -> N
     helper(helpers, "own", """echo '{"Username":"<token>","Secret":"refresh-me"}'""")
     found = find("registry.example", config(tmp_path, credsStore="own"))
     assert found is not None
-    assert found.identity_token == "refresh-me"  # noqa: S105 - the test's own
+    assert found.identity_token == "refresh-me"
     assert found.basic is None
 
 

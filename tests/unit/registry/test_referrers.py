@@ -12,7 +12,7 @@ from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.values import Digest, Manifest
 from nexus_oci.registry.client import RegistryClient
 from nexus_oci.registry.referrers import fallback_tag
-from tests.support.faulty_registry import INDEX, FaultyRegistry, Handler, answer
+from tests.support.faulty_registry import INDEX, Fault, FaultyRegistry, Handler, answer
 
 SUBJECT = Manifest.build({"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": []})
 TAG = fallback_tag(SUBJECT.descriptor.digest)
@@ -116,8 +116,8 @@ def test_an_api_that_lists_nothing_is_not_believed(server: FaultyRegistry, clien
         answer(200, SUBJECT.raw.replace(b"index", b"manifest")),
     ],
 )
-def test_an_api_that_answers_something_else_leads_to_the_tag(server: FaultyRegistry, client: RegistryClient, lie: object) -> None:
-    server.fault("GET", "referrers", *[lie] * 10)  # type: ignore[list-item]
+def test_an_api_that_answers_something_else_leads_to_the_tag(server: FaultyRegistry, client: RegistryClient, lie: Fault) -> None:
+    server.fault("GET", "referrers", *[lie] * 10)
     one = referrer("one")
     push(client, one)
     assert listed(client) == {one.descriptor.digest}
