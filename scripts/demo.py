@@ -6,19 +6,23 @@ running so that what was pushed can be looked at.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import docker
+import docker.errors
 
-from tests.support.registry import registry_image
+from tests.support.registry import CONFIG, registry_image
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTAINER = "nexus-oci-demo-registry"
@@ -55,20 +59,20 @@ def nexus_oci(*arguments: str) -> str:
 
 def start_registry() -> str:
     """HOST:PORT of the demo's registry, started where it is not running yet."""
-    client = docker.from_env()
+    client: Any = docker.from_env()
     try:
         container = client.containers.get(CONTAINER)
-        container.start()
     except docker.errors.NotFound:
         image, program = registry_image(client)
-        container = client.containers.run(
+        container = client.containers.create(
             image,
             entrypoint=[program],
             command=["serve", "/etc/registry.yml"],
             name=CONTAINER,
-            detach=True,
             ports={"5000/tcp": ("127.0.0.1", None)},
         )
+        container.put_archive("/etc", archive_of("registry.yml", CONFIG.encode()))
+    container.start()
     container.reload()
     host = f"127.0.0.1:{container.ports['5000/tcp'][0]['HostPort']}"
     for _ in range(150):
@@ -79,6 +83,16 @@ def start_registry() -> str:
         else:
             return host
     sys.exit(f"the demo's registry did not answer at {host}; see: docker logs {CONTAINER}")
+
+
+def archive_of(name: str, data: bytes) -> bytes:
+    """A tar with one file, as the engine takes files for a container."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+    return archive.getvalue()
 
 
 if __name__ == "__main__":

@@ -100,9 +100,7 @@ class Host:
             try:
                 return answer.read_text()
             except OSError as error:
-                raise BuildError(
-                    f"mmdebstrap does not know where to take {suite} from", why=done.last_lines()
-                ) from error
+                raise BuildError(f"mmdebstrap does not know where to take {suite} from", why=done.last_lines()) from error
 
 
 def default_cache(environment: Mapping[str, str], home: Path) -> Path:

@@ -54,13 +54,9 @@ def parse_lock(data: bytes, origin: str) -> BaseLock:
 
 def _read_base(data: Mapping[str, Any]) -> LockedBase:
     if "image" in data:
-        return LockedImage(
-            definition=Digest(data["definition"]), image=str(data["image"]), digest=Digest(data["digest"])
-        )
+        return LockedImage(definition=Digest(data["definition"]), image=str(data["image"]), digest=Digest(data["digest"]))
     packages = {str(k): tuple(_read_package(entry) for entry in v) for k, v in data["packages"].items()}
-    return LockedDebian(
-        definition=Digest(data["definition"]), epoch=int(data["epoch"]), packages=MappingProxyType(packages)
-    )
+    return LockedDebian(definition=Digest(data["definition"]), epoch=int(data["epoch"]), packages=MappingProxyType(packages))
 
 
 def _read_package(data: Mapping[str, Any]) -> LockedPackage:

@@ -41,9 +41,7 @@ def debian_sources(
     found = from_host_targets(host_targets(), host_codename(), suite) or from_text(default_sources(suite))
     if not found:
         raise BuildError(f"no Debian archive that has {suite} is known on this machine", hint="check the suite's name")
-    return tuple(
-        sorted({replace(s, components=tuple(sorted(components)), keyrings=(str(keyring), *s.keyrings)) for s in found})
-    )
+    return tuple(sorted({replace(s, components=tuple(sorted(components)), keyrings=(str(keyring), *s.keyrings)) for s in found}))
 
 
 def host_codename(release_file: Path = Path("/etc/os-release")) -> str | None:

@@ -40,7 +40,7 @@ def command(
         settings = session.settings(distributions=distributions, platforms=platforms, formats=formats, say=display.say)
         options = BuildOptions(output=output or console.dist, jobs=jobs, locked=locked, no_cache=no_cache)
         release = build_release(settings, options, session.engine, display)
-        for item in release.outputs:
+        for item in () if console.quiet else release.outputs:
             place = " ".join(str(part) for part in (item.distribution, item.platform) if part)
             display.say(f"  {item.format:<8} {place:<24} {human_size(item.descriptor.size):>10}  {item.path}")
     if console.as_json:

@@ -30,7 +30,8 @@ from nexus_oci.registry.transport import Answer, Call, Transport
 from nexus_oci.registry.uploads import Upload
 from nexus_oci.transfer.ends import BlobStream, Outcome
 
-_ACCEPT = ", ".join((media_types.INDEX, media_types.MANIFEST, media_types.DOCKER_INDEX, media_types.DOCKER_MANIFEST))
+_ACCEPTED = (media_types.INDEX, media_types.MANIFEST, media_types.DOCKER_INDEX, media_types.DOCKER_MANIFEST)
+_ACCEPT = ", ".join(_ACCEPTED)
 _PRESENT = frozenset({200, 404})
 _MAX_TAG_PAGE = 16 << 20
 _TAG_PAGE = 1000

@@ -100,8 +100,8 @@ class Upload:
         if answer.status == 202:
             self._session = self._next(answer, 0)
             return False
-        # Some registries say «created» and mean an upload: only a blob that shows counts.
-        return self._present()
+        # Some registries say «created» and mean an upload: only a digest, or a blob that shows, counts.
+        return answer.headers.get("docker-content-digest") == self._descriptor.digest or self._present()
 
     def _start(self) -> _Session:
         call = Call(

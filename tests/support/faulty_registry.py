@@ -2,7 +2,7 @@
 
 It implements what the client uses of the distribution-spec 1.1: blobs with ranges, uploads with PATCH and resume, mounts,
 manifests with ETags, tags with pages, referrers; and Basic or token authentication. Faults are queued with `fault` and used
-up one request at a time. Unit tests that use it need sockets to 127.0.0.1 (pytest-socket: `allow_hosts`).
+up one request at a time. Test modules that use it set `pytestmark = LOOPBACK`, since unit tests run without a network.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
+LOOPBACK = pytest.mark.allow_hosts(["127.0.0.1"])
+"""Lets a test module talk to 127.0.0.1, and to nothing else (pytest-socket)."""
 INDEX = "application/vnd.oci.image.index.v1+json"
 _PATHS = (
     (re.compile(r"/v2/(?P<name>.+)/blobs/uploads/(?P<session>[0-9]*)\Z"), "upload"),
@@ -71,7 +76,7 @@ class _Server(ThreadingHTTPServer):
 class FaultyRegistry:
     """The state of one server. `host` is its HOST:PORT."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.repositories: dict[str, Repository] = {}
         self.uploads: dict[str, _Upload] = {}
         self.seen: list[Seen] = []
@@ -96,6 +101,9 @@ class FaultyRegistry:
         self._count = 0
         self.server = _Server(("127.0.0.1", 0), Handler)
         self.server.registry = self
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
 
     @property
     def host(self) -> str:
@@ -103,7 +111,7 @@ class FaultyRegistry:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"{self._scheme}://{self.host}"
 
     def repository(self, name: str) -> Repository:
         with self._lock:
@@ -140,9 +148,9 @@ class FaultyRegistry:
 
 
 @contextmanager
-def faulty_registry() -> Iterator[FaultyRegistry]:
-    """A running server."""
-    registry = FaultyRegistry()
+def faulty_registry(tls: ssl.SSLContext | None = None) -> Iterator[FaultyRegistry]:
+    """A running server, with TLS if a context is given."""
+    registry = FaultyRegistry(tls)
     thread = threading.Thread(target=lambda: registry.server.serve_forever(poll_interval=0.01), daemon=True)
     thread.start()
     try:

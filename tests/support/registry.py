@@ -31,7 +31,7 @@ _PASSWORD = "secret"
 """Of registries that live for one test run."""
 _HTPASSWD = "ann:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
 """The line for _USER and _PASSWORD, as `htpasswd -B` writes it."""
-_CONFIG = """\
+CONFIG = """\
 version: 0.1
 log: {level: info, accesslog: {disabled: true}}
 storage:
@@ -77,11 +77,11 @@ def running_registry(*, password: bool = False) -> Iterator[RunningRegistry]:
     from testcontainers.core.container import DockerContainer
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-    image = _image(client)
-    config = _CONFIG + (_AUTH if password else "")
+    image, program = registry_image(client)
+    config = CONFIG + (_AUTH if password else "")
     container = (
         DockerContainer(image)
-        .with_kwargs(entrypoint=["/bin/registry" if image == _UPSTREAM else "/usr/bin/docker-registry"])
+        .with_kwargs(entrypoint=[program])
         .with_command(["serve", "/etc/registry-test.yml"])
         .with_copy_into_container(config.encode(), "/etc/registry-test.yml")
         .with_copy_into_container(_HTPASSWD.encode(), "/etc/htpasswd")
@@ -106,14 +106,15 @@ def _settle_reaper(client: docker.DockerClient) -> None:
         testcontainers_config.ryuk_disabled = True
 
 
-def _image(client: docker.DockerClient) -> str:
+def registry_image(client: docker.DockerClient) -> tuple[str, str]:
+    """The image of a registry, and the program in it; built where it is neither here nor to be pulled."""
     if _available(client, _UPSTREAM):
-        return _UPSTREAM
+        return _UPSTREAM, "/bin/registry"
     try:
         client.images.get(_OURS)
     except docker.errors.ImageNotFound:
         _build(client)
-    return _OURS
+    return _OURS, "/usr/bin/docker-registry"
 
 
 def _available(client: docker.DockerClient, image: str) -> bool:

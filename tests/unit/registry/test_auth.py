@@ -13,8 +13,10 @@ from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.values import Manifest
 from nexus_oci.registry.auth import challenges, merge
 from nexus_oci.registry.client import RegistryClient
-from tests.support.faulty_registry import FaultyRegistry, answer
+from tests.support.faulty_registry import LOOPBACK, FaultyRegistry, answer
 from tests.unit.registry.kit import ClientMaker, Time
+
+pytestmark = LOOPBACK
 
 EMPTY = Manifest.build({"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": []})
 

@@ -6,8 +6,10 @@ import pytest
 
 from nexus_oci.errors import NotFoundError, RegistryError, VerificationError
 from nexus_oci.registry.client import RegistryClient
-from tests.support.faulty_registry import FaultyRegistry, alter, answer, cut_answer, headers
+from tests.support.faulty_registry import LOOPBACK, FaultyRegistry, alter, answer, cut_answer, headers
 from tests.unit.registry.kit import Blob, ClientMaker, Time
+
+pytestmark = LOOPBACK
 
 BLOB = Blob(bytes(range(256)) * 4096)
 

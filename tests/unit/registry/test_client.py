@@ -12,7 +12,9 @@ from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Manifest
 from nexus_oci.registry.client import RegistryClient
 from nexus_oci.registry.settings import RegistrySettings
-from tests.support.faulty_registry import FaultyRegistry, alter, answer, cut_answer, headers
+from tests.support.faulty_registry import LOOPBACK, FaultyRegistry, alter, answer, cut_answer, headers
+
+pytestmark = LOOPBACK
 
 EMPTY = Manifest.build({"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": []})
 
@@ -131,7 +133,7 @@ def test_a_registry_that_does_not_answer_is_one_clear_error(server: FaultyRegist
     assert "connection refused" in str(caught.value)
 
 
-def test_tls_towards_a_plain_registry_names_the_option(server: FaultyRegistry, make_client: object) -> None:
+def test_tls_towards_a_plain_registry_names_the_option(server: FaultyRegistry) -> None:
     with pytest.raises(RegistryError, match="no TLS connection") as caught:
         RegistryClient(server.host, RegistrySettings()).tags("team/app")
     assert "--plain-http" in str(caught.value)

@@ -12,7 +12,9 @@ from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.values import Digest, Manifest
 from nexus_oci.registry.client import RegistryClient
 from nexus_oci.registry.referrers import fallback_tag
-from tests.support.faulty_registry import INDEX, Fault, FaultyRegistry, Handler, answer
+from tests.support.faulty_registry import INDEX, LOOPBACK, Fault, FaultyRegistry, Handler, answer
+
+pytestmark = LOOPBACK
 
 SUBJECT = Manifest.build({"schemaVersion": 2, "mediaType": media_types.INDEX, "manifests": []})
 TAG = fallback_tag(SUBJECT.descriptor.digest)

@@ -7,8 +7,10 @@ import pytest
 from nexus_oci.errors import RegistryError
 from nexus_oci.registry.client import RegistryClient
 from nexus_oci.registry.retry import retry_after
-from tests.support.faulty_registry import FaultyRegistry, answer
+from tests.support.faulty_registry import LOOPBACK, FaultyRegistry, answer
 from tests.unit.registry.kit import Time
+
+pytestmark = LOOPBACK
 
 
 def test_a_busy_registry_is_asked_again_after_growing_waits(server: FaultyRegistry, client: RegistryClient, time: Time) -> None:

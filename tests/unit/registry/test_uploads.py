@@ -12,8 +12,10 @@ from nexus_oci.errors import NotFoundError, RegistryError, VerificationError
 from nexus_oci.oci.store import VerifiedReader
 from nexus_oci.registry.client import RegistryClient
 from nexus_oci.transfer.ends import BlobStream, Outcome
-from tests.support.faulty_registry import FaultyRegistry, answer, headers, reset_after
+from tests.support.faulty_registry import LOOPBACK, FaultyRegistry, answer, headers, reset_after
 from tests.unit.registry.kit import Blob, ClientMaker, Time
+
+pytestmark = LOOPBACK
 
 BLOB = Blob(hashlib.sha512(b"seed").digest() * 50_000)
 MIB = 1 << 20

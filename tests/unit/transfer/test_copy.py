@@ -18,8 +18,10 @@ from nexus_oci.registry.retry import RetryPolicy
 from nexus_oci.registry.settings import RegistrySettings
 from nexus_oci.transfer.copy import TransferEvent, TransferReport, copy_graph
 from nexus_oci.transfer.store_end import StoreEnd
-from tests.support.faulty_registry import FaultyRegistry, answer, faulty_registry, reset_after
+from tests.support.faulty_registry import LOOPBACK, FaultyRegistry, answer, faulty_registry, reset_after
 from tests.unit.transfer.graph import Graph, image, index, make_graph
+
+pytestmark = LOOPBACK
 
 
 @pytest.fixture
