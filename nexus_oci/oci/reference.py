@@ -6,10 +6,11 @@ always written, so that nothing goes to a registry that nobody named.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, replace
 
-from nexus_oci.errors import UsageError
+from nexus_oci.errors import UsageError, VerificationError
 from nexus_oci.oci.values import Digest
 
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*\Z")
@@ -29,7 +30,7 @@ class Reference:
     @classmethod
     def parse(cls, text: str) -> Reference:
         """Read a reference; raises `UsageError` that says which part is wrong."""
-        name, _, digest = text.partition("@")
+        name, at, digest = text.partition("@")
         host, slash, path = name.partition("/")
         if not slash or not _looks_like_host(host):
             raise UsageError(
@@ -46,7 +47,7 @@ class Reference:
         if colon and not _TAG.match(tag):
             raise UsageError(f"{tag!r} is not a tag", why="a tag has at most 128 letters, digits, '.', '_' and '-'")
         return cls(
-            host=host, repository=repository, tag=tag if colon else None, digest=Digest(digest) if digest else None
+            host=host, repository=repository, tag=tag if colon else None, digest=_digest(digest, text) if at else None
         )
 
     def __str__(self) -> str:
@@ -74,12 +75,24 @@ class Reference:
         return Reference(host=self.host, repository=repository)
 
 
+def _digest(text: str, reference: str) -> Digest:
+    try:
+        return Digest(text)
+    except VerificationError as error:
+        raise UsageError(f"{reference!r} ends in no digest", why=error.why, hint="write @sha256: and its digits, or no @") from error
+
+
 def _looks_like_host(text: str) -> bool:
     """A host has a dot, a port, or is localhost: the first path element of a Docker Hub short name has none."""
     return bool(_HOST.match(text)) and ("." in text or ":" in text or text == "localhost")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether HOST[:PORT] is this machine itself."""
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    return name in ("localhost", "[::1]") or name.startswith("127.")
+    """Whether HOST[:PORT] is this machine itself, told by the name alone."""
+    name = host if host.endswith("]") else host.rsplit(":", 1)[0]
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False

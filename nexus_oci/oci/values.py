@@ -12,11 +12,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, cast
 
 from nexus_oci.errors import VerificationError
 from nexus_oci.oci import media_types
 
+Algorithm = Literal["sha256", "sha512"]
 _DIGEST = re.compile(r"(sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})\Z")
 _ARCHITECTURE_ALIASES = {"x86_64": "amd64", "aarch64": "arm64"}
 MAX_MANIFEST_SIZE = 4 * 1024 * 1024
@@ -42,9 +43,9 @@ class Digest(str):
         return super().__new__(cls, value)
 
     @property
-    def algorithm(self) -> str:
+    def algorithm(self) -> Algorithm:
         """`sha256` or `sha512`."""
-        return self.partition(":")[0]
+        return cast(Algorithm, self.partition(":")[0])
 
     @property
     def hex(self) -> str:
@@ -57,9 +58,9 @@ class Digest(str):
         return self.hex[:12]
 
 
-def digest_of(data: bytes | memoryview) -> Digest:
-    """The sha256 digest of `data`."""
-    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+def digest_of(data: bytes | memoryview, algorithm: Algorithm = "sha256") -> Digest:
+    """The digest of `data`."""
+    return Digest(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -85,7 +86,8 @@ class Platform:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Platform:
         """Read the `platform` object of a descriptor, or an image config."""
-        return cls(os=str(data["os"]), architecture=str(data["architecture"]), variant=data.get("variant") or None)
+        variant = data.get("variant")
+        return cls(os=str(data["os"]), architecture=str(data["architecture"]), variant=str(variant) if variant else None)
 
     def to_json(self) -> dict[str, str]:
         """The `platform` object of a descriptor."""
@@ -120,14 +122,17 @@ class Descriptor:
             size = data["size"]
             if not isinstance(size, int) or isinstance(size, bool) or size < 0:
                 raise TypeError("size is not a whole number of bytes")
+            kind, artifact_type = data["mediaType"], data.get("artifactType")
+            if not isinstance(kind, str) or not isinstance(artifact_type, str | None):
+                raise TypeError("a media type is not text")
             platform = Platform.from_json(data["platform"]) if data.get("platform") else None
             return cls(
-                media_type=str(data["mediaType"]),
+                media_type=kind,
                 digest=Digest(data["digest"]),
                 size=size,
                 annotations=MappingProxyType({str(k): str(v) for k, v in (data.get("annotations") or {}).items()}),
                 platform=platform,
-                artifact_type=data.get("artifactType"),
+                artifact_type=artifact_type or None,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise VerificationError("a descriptor is malformed", why=f"{type(error).__name__}: {error}") from error
@@ -163,8 +168,8 @@ class Manifest:
     data: Mapping[str, Any]
 
     @classmethod
-    def parse(cls, raw: bytes, media_type: str | None = None) -> Manifest:
-        """Read manifest bytes.
+    def parse(cls, raw: bytes, media_type: str | None = None, algorithm: Algorithm = "sha256") -> Manifest:
+        """Read manifest bytes; `algorithm` is that of the digest which they are known by.
 
         `media_type` is what the transport said; the body's own `mediaType` must agree with it where both exist.
         Raises `VerificationError` for bytes that are no manifest.
@@ -182,11 +187,12 @@ class Manifest:
         inner = data.get("mediaType")
         if inner and media_type and inner != media_type:
             raise VerificationError(f"a manifest was served as {media_type}", why=f"its own mediaType says {inner}")
+        _check_shape(data)
         if ("manifests" in data) and ("layers" in data or "config" in data):
             raise VerificationError("a manifest is an image and an index at once", why="image-spec forbids the mix")
         kind = inner or media_type or (media_types.INDEX if "manifests" in data else media_types.MANIFEST)
         descriptor = Descriptor(
-            media_type=str(kind), digest=digest_of(raw), size=len(raw), artifact_type=data.get("artifactType")
+            media_type=kind, digest=digest_of(raw, algorithm), size=len(raw), artifact_type=data.get("artifactType") or None
         )
         return cls(raw=raw, descriptor=descriptor, data=MappingProxyType(data))
 
@@ -236,6 +242,20 @@ class Manifest:
     def blobs(self) -> tuple[Descriptor, ...]:
         """Config and layers: what must be present before this manifest may be."""
         return ((self.config,) if self.config else ()) + self.layers
+
+
+_SHAPE: Mapping[str, tuple[type, str]] = {
+    "mediaType": (str, "text"), "artifactType": (str, "text"), "config": (dict, "an object"), "subject": (dict, "an object"),
+    "annotations": (dict, "an object"), "layers": (list, "a list"), "manifests": (list, "a list"),
+}  # fmt: skip
+
+
+def _check_shape(data: Mapping[str, Any]) -> None:
+    """Refuse a manifest whose known fields are of another JSON type than the image-spec says."""
+    for name, (kind, words) in _SHAPE.items():
+        value = data.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise VerificationError("a manifest is malformed", why=f"its {name} is not {words}")
 
 
 def canonical_json(data: Any) -> bytes:

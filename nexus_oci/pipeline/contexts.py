@@ -141,11 +141,11 @@ def _image_values(definition: Definition, distribution: Distribution, home: str)
     command = list(image.command or engine.command)
     path, work, environment = _PATH, "", {}
     if engine.runtime == "python":
-        path = f"{home}/site-packages/bin:{_PATH}"
+        path = f"{home}/bin:{_PATH}"
         work = f"{home}/app"
-        environment = {
-            "PYTHONPATH": f"{home}/site-packages:{home}/app", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",
-        }  # fmt: skip
+        environment = {"PYTHONUSERBASE": home, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+        if not engine.python.project:
+            environment["PYTHONPATH"] = work
     elif engine.runtime == "node":
         work = f"{home}/app"
         environment = {"NODE_ENV": "production"}
