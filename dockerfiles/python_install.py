@@ -19,10 +19,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-WORK = Path("/tmp/nexus")  # noqa: S108  inside a build stage of its own
+WORK = Path("/tmp/nexus")
 ELF = b"\x7fELF"
-# The process that resolves and downloads must believe that it is on the target, or `platform_machine` in a requirement's marker would
-# mean the build platform. The processes that pip starts to build a wheel are left alone.
+# The process that resolves and downloads must believe that it is on the target, or `platform_machine` in a requirement's marker
+# would mean the build platform. The processes that pip starts to build a wheel are left alone.
 PIP = "import platform, runpy; platform.machine = lambda: {!r}; runpy.run_module('pip', run_name='__main__', alter_sys=True)"
 
 
@@ -35,7 +35,7 @@ class Pip:
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run pip; what it says is kept, to be shown where it matters."""
         command = [sys.executable, "-c", PIP.format(self.machine), "--disable-pip-version-check", "--no-input", "--no-color"]
-        return subprocess.run(  # noqa: S603  no shell, and the words are this program's or the requirements'
+        return subprocess.run(
             [*command, *arguments], check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
 
@@ -63,7 +63,7 @@ def _telling(log: str) -> list[str]:
 
 
 def collect(pip: Pip, wanted: list[str], hashed: bool, wheels: Path) -> None:
-    """Fill `wheels` with a wheel for everything that `wanted` needs on the target; exits with a message where one cannot be had."""
+    """Fill `wheels` with a wheel for everything that `wanted` needs on the target; exits with a message where there is none."""
     wheels.mkdir(parents=True)
     if pip("download", "--quiet", "--only-binary=:all:", *pip.tags, "--dest", str(wheels), *wanted).returncode == 0:
         return
@@ -88,8 +88,8 @@ def _pins(report: dict[str, list[dict[str, object]]]) -> Iterable[str]:
     """What pip chose (its installation report, version 1), as requirements that leave no choice."""
     for item in report["install"]:
         metadata, origin = item["metadata"], item["download_info"]
-        assert isinstance(metadata, dict)  # noqa: S101  the report's format
-        assert isinstance(origin, dict)  # noqa: S101
+        assert isinstance(metadata, dict)
+        assert isinstance(origin, dict)
         yield f"{metadata['name']} @ {origin['url']}" if item["is_direct"] else f"{metadata['name']}=={metadata['version']}"
 
 
@@ -129,7 +129,7 @@ def is_compiled(wheel: Path) -> bool:
 
 
 def python_version(version: str) -> str:
-    """A semantic version as Python writes it (PEP 440), for projects that would ask git; what it cannot say becomes a local label."""
+    """A semantic version as Python writes it (PEP 440), for projects that would ask git; what that cannot say is a local label."""
     match = re.fullmatch(r"(\d+\.\d+\.\d+)(?:-(a|alpha|b|beta|rc|dev)\.?(\d+))?(?:\+([\w.-]+))?", version)
     if match is None:
         number, _, rest = version.partition("-")

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self, TextIO
 from nexus_oci.cli.console import human_size
 from nexus_oci.pipeline.progress import StepActivity, StepChanged
 
+_LONGEST = 120
 _WORDS = {"started": "start", "cached": "cached", "done": "done", "failed": "FAILED"}
 
 
@@ -50,10 +51,16 @@ def _plain_line(kind: str, fields: dict[str, Any]) -> str:
         return str(fields["message"])
     if kind == "activity":
         amount = f" {human_size(fields['done'])}" if fields.get("done") else ""
-        return f"         {fields['step']}: {fields['activity']}{amount}"
+        return f"         {fields['step']}: {_clipped(fields['activity'])}{amount}"
     seconds = f" {fields['seconds']:.1f} s" if fields["seconds"] >= 0.05 else ""
     note = f" ({fields['note']})" if fields["note"] else ""
     return f"{_WORDS[fields['state']]:>7}  {fields['step']}{seconds}{note}"
+
+
+def _clipped(text: str) -> str:
+    """The engine's name of a step on one line of a log: a RUN can be very long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
 class Lines:

@@ -16,10 +16,9 @@ def transfer_events(display: Display, step: str) -> Callable[[TransferEvent], No
     def show(event: TransferEvent) -> None:
         nonlocal sent
         sent += event.bytes
-        if event.kind == "progress":
-            display.activity(StepActivity(step=step, activity="moving bytes", done=sent))
-        elif event.kind in ("sent", "mounted", "tagged"):
-            name = event.name or event.descriptor.digest.short
-            display.activity(StepActivity(step=step, activity=f"{event.kind} {name}", done=sent or None))
+        if event.kind == "tagged":
+            display.activity(StepActivity(step=step, activity=f"named {event.name}"))
+        elif event.kind in ("progress", "mounted"):
+            display.activity(StepActivity(step=step, activity="moving blobs", done=sent or None))
 
     return show

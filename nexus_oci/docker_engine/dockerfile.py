@@ -7,13 +7,11 @@ The engine of a version-2 build names a step `[build 3/5] RUN make` and gives no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-_INSTRUCTION = re.compile(r"\s*([A-Za-z]+)(?:\s|$)")
-_FROM = re.compile(r"FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?\s*\Z", re.IGNORECASE)
-_HEREDOC = re.compile(r"<<-?\s*[\"']?([A-Za-z_][A-Za-z0-9_]*)[\"']?")
+from nexus_oci.render.dockerfile import read_instructions
+
 _STEP = re.compile(r"\[(?:[a-z0-9]+/\S+ )?(?:(\S+) )?(\d+)/(\d+)\] (.*)\Z", re.DOTALL)
 _CLASSIC_STEP = re.compile(r"^(?:\[\d+/\d+\] )?STEP \d+/\d+ ?: ", re.IGNORECASE)
 _LAYERS = frozenset({"RUN", "COPY", "ADD", "WORKDIR"})
@@ -22,7 +20,7 @@ _LIKENESS = 0.6
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
-    """One instruction: its first line (from 1), keyword, text with continued lines joined, and stage.
+    """One instruction: its first line (from 1), keyword, text with continued lines joined, stage, and the `base` of a FROM.
 
     `position` is the number that BuildKit shows before the slash: a FROM of an image counts, a FROM of a stage or of
     scratch does not, and after it only what makes a layer counts.
@@ -33,6 +31,7 @@ class Instruction:
     text: str
     stage: str
     position: int | None
+    base: str = ""
 
 
 def instructions(dockerfile: str) -> tuple[Instruction, ...]:
@@ -40,22 +39,21 @@ def instructions(dockerfile: str) -> tuple[Instruction, ...]:
     found: list[Instruction] = []
     stages: set[str] = set()
     stage, number, position = "", -1, 0
-    for line, text in _logical_lines(dockerfile):
-        match = _INSTRUCTION.match(text)
-        keyword = match[1].upper() if match else ""
+    for item in read_instructions(dockerfile):
         here: int | None = None
-        if keyword == "FROM":
+        base = ""
+        if item.keyword == "FROM":
             number += 1
-            base = _FROM.match(text)
-            counts = base is not None and base[1].lower() not in {"scratch", *stages}
-            stage = (base[2] if base and base[2] else f"stage-{number}").lower()
+            base, *name = item.operands[::2] or [""]
+            stage = name[0].lower() if name else f"stage-{number}"
+            position = 0 if base.lower() in {"scratch", *stages} else 1
             stages |= {stage, str(number)}
-            position = 1 if counts else 0
             here = position or None
-        elif keyword in _LAYERS:
+        elif item.keyword in _LAYERS:
             position += 1
             here = position
-        found.append(Instruction(line=line, keyword=keyword, text=text, stage=stage, position=here))
+        text = f"{item.keyword} {item.value}".strip()
+        found.append(Instruction(line=item.line, keyword=item.keyword, text=text, stage=stage, position=here, base=base))
     return tuple(found)
 
 
@@ -108,8 +106,7 @@ def find_base(dockerfile: str, reference: str) -> Instruction | None:
     """The FROM that names an image; the engine's own form of the name (`docker.io/library/x:latest`) also finds it."""
     wanted = _familiar(reference)
     for instruction in instructions(dockerfile):
-        match = _FROM.match(instruction.text) if instruction.keyword == "FROM" else None
-        if match and _familiar(match[1]) == wanted:
+        if instruction.base and _familiar(instruction.base) == wanted:
             return instruction
     return None
 
@@ -117,31 +114,3 @@ def find_base(dockerfile: str, reference: str) -> Instruction | None:
 def _familiar(reference: str) -> str:
     """A reference as a user writes it: without Docker Hub's implied host and the implied tag."""
     return reference.removeprefix("docker.io/").removeprefix("library/").removesuffix(":latest")
-
-
-def _logical_lines(dockerfile: str) -> Iterator[tuple[int, str]]:
-    """Instructions with continued lines joined; comments, empty lines and the bodies of here-documents left out."""
-    parts: list[str] = []
-    first = 0
-    heredocs: list[str] = []
-    for number, raw in enumerate(dockerfile.splitlines(), 1):
-        if heredocs:
-            if raw.strip() == heredocs[0]:
-                heredocs.pop(0)
-            continue
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        if not parts:
-            first = number
-        continued = line.endswith("\\")
-        parts.append(line[:-1].rstrip() if continued else line)
-        if continued:
-            continue
-        text = " ".join(parts)
-        parts = []
-        if text.split(maxsplit=1)[0].upper() in ("RUN", "COPY", "ADD"):
-            heredocs = _HEREDOC.findall(text)
-        yield first, text
-    if parts:
-        yield first, " ".join(parts)

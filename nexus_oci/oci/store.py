@@ -346,23 +346,26 @@ class Store:
         known = ", ".join(sorted(tags)) or "no tags"
         raise NotFoundError(f"{name!r} is not in the store {self.root}", why=f"it has {known}")
 
-    def replace_tags(self, entries: Mapping[str, Descriptor], untagged: Iterable[Descriptor] | None = None) -> None:
+    def replace_tags(
+        self, entries: Mapping[str, Descriptor], untagged: Iterable[Descriptor] = (), *, keep_untagged: bool = False
+    ) -> None:
         """Name several manifests in one atomic step. Other tags stay as they are.
 
-        `untagged` are then the only entries without a tag; where it is not given, those that are there stay.
+        `untagged` are then the only entries without a tag, or with `keep_untagged` stand beside those that are there.
         """
         with self._locked():
             before = self.entries()
             tags = _tags(before) | {name: _named(descriptor, name) for name, descriptor in entries.items()}
             named = {entry.digest for entry in tags.values()}
-            rest = [e for e in before if _tag(e) is None] if untagged is None else [_unnamed(entry) for entry in untagged]
+            kept = [entry for entry in before if keep_untagged and _tag(entry) is None]
+            rest = [*map(_unnamed, untagged), *kept]
             others = {entry.digest: entry for entry in rest if entry.digest not in named}
             listed = (*(tags[name] for name in sorted(tags)), *(others[digest] for digest in sorted(others)))
             self.replace_file(self.root / "index.json", canonical_json(_index(listed)))
 
     def tag(self, name: str, descriptor: Descriptor) -> None:
         """Let `name` point at a manifest; everything else stays."""
-        self.replace_tags({name: descriptor})
+        self.replace_tags({name: descriptor}, keep_untagged=True)
 
     def replace_file(self, path: Path, data: bytes) -> None:
         """Write one of the store's own small files beside its place, and rename it there."""

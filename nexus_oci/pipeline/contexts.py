@@ -6,7 +6,10 @@ The context has `source/` (the engine's source), `files/` (what the image adds, 
 
 from __future__ import annotations
 
+import json
+import posixpath
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,6 +28,10 @@ _MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "386": "i686", "arm": "armv7
 _NODE_CPUS = {"amd64": "x64", "386": "ia32", "ppc64le": "ppc64"}
 _SCRIPTS = {"python": "python_install.py", "node": "npm_target.cjs"}
 """What a runtime's template runs in its build stage, from dockerfiles/."""
+_MANAGERS = ("npm", "npx", "yarn", "pnpm")
+_NODE_FILES = ("package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc")
+_KEEP_MODE = ("/", "/tmp", "/var/tmp", "/root", "/run/lock")  # noqa: S108  paths in an image
+"""Folders of a base whose mode is not 0755: a working directory there is not made, as it would change that."""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -70,9 +77,9 @@ def template_values(
         "build_base": images.build_base,
         "toolbox": images.toolbox,
         "home": home,
-        "has_files": bool(distribution.image.files or distribution.image.volumes),
+        "has_files": bool(distribution.image.files or distribution.image.volumes or distribution.image.working_directory),
         "formats": [name for name in distribution.formats if name != "image"],
-        "image": _image_values(definition, distribution, home),
+        "image": _image_values(definition, distribution, home, source),
         "package": package and _package_values(package, definition, platform, stamp, source, distribution),
     }
     values[engine.runtime] = _runtime_values(definition, platform, source, stamp)
@@ -92,6 +99,8 @@ def build_context(
     image = distribution.image
     for target, origin in image.files.items():
         files |= _placed(source, origin, f"files{target}", definition.where(distribution.distribution, "image", "files", target))
+    if image.working_directory and posixpath.normpath(image.working_directory) not in _KEEP_MODE:
+        files.setdefault(f"files{image.working_directory}", folder())
     for volume in image.volumes:
         files[f"files{volume}"] = folder(0o750, image.user)
     script = _SCRIPTS.get(definition.engine.runtime)
@@ -136,7 +145,9 @@ def _packs(distribution: Distribution) -> bool:
     return any(name != "image" for name in distribution.formats)
 
 
-def _image_values(definition: Definition, distribution: Distribution, home: str) -> dict[str, Any]:
+def _image_values(
+    definition: Definition, distribution: Distribution, home: str, source: Mapping[str, ContextFile]
+) -> dict[str, Any]:
     engine, image = definition.engine, distribution.image
     command = list(image.command or engine.command)
     path, work, environment = _PATH, "", {}
@@ -149,6 +160,7 @@ def _image_values(definition: Definition, distribution: Distribution, home: str)
     elif engine.runtime == "node":
         work = f"{home}/app"
         environment = {"NODE_ENV": "production"}
+        _refuse_package_manager(definition, command, source)
         if command and command[0] != "node" and "/" not in command[0]:
             command = ["node", f"{home}/app/node_modules/.bin/{command[0]}", *command[1:]]
     elif engine.runtime == "binary":
@@ -168,10 +180,44 @@ def _image_values(definition: Definition, distribution: Distribution, home: str)
         "path": path,
         "environment": {**environment, **image.environment},
         "ports": list(image.ports),
-        "volumes": list(image.volumes),
+        "volumes": _volumes(engine.runtime, distribution),
         "stop_signal": image.stop_signal,
         "healthcheck": _healthcheck(engine.runtime, distribution),
     }
+
+
+def _volumes(runtime: str, distribution: Distribution) -> list[str]:
+    """What the definition says; where it says nothing, an interpreter's image can write to /tmp under a read-only root."""
+    image = distribution.image
+    if "volumes" not in image.model_fields_set and runtime in ("python", "node"):
+        return ["/tmp"]  # noqa: S108  a path in the image
+    return list(image.volumes)
+
+
+def _refuse_package_manager(definition: Definition, command: list[str], source: Mapping[str, ContextFile]) -> None:
+    """`npm start` is a line of package.json; raises `DefinitionError` with that line, as npm is in no image."""
+    if not command or command[0] not in _MANAGERS:
+        return
+    names = [word for word in command[1:] if word not in ("run", "run-script", "exec") and not word.startswith("-")]
+    script = _package_json(source).get("scripts", {}).get(names[0] if names else "start")
+    hint = "write the command that it runs"
+    if isinstance(script, str):
+        hint += f": package.json says {json.dumps(script)}, which is `command: {json.dumps(shlex.split(script))}`"
+    raise DefinitionError(
+        f"{definition.where('nexus', 'engine', 'command')}: the image cannot run `{' '.join(command)}`",
+        why=f"{command[0]} is used to build the image, and is not in it", hint=hint,
+    )  # fmt: skip
+
+
+def _package_json(source: Mapping[str, ContextFile]) -> dict[str, Any]:
+    entry = source.get("source/package.json")
+    if entry is None or entry.path is None:
+        return {}
+    try:
+        found = json.loads(entry.path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DefinitionError("the engine's package.json is no JSON", why=str(error)) from error
+    return found if isinstance(found, dict) else {}
 
 
 def _healthcheck(runtime: str, distribution: Distribution) -> dict[str, Any] | None:
@@ -208,7 +254,7 @@ def _runtime_values(
     if engine.runtime == "python":
         python = engine.python
         requirements = "" if python.requirements == "none" else python.requirements
-        manifests = _requirement_files(source, requirements) if requirements else []
+        manifests = requirement_files(source, requirements) if requirements else []
         return {"requirements": requirements, "manifests": manifests, "project": python.project}
     if engine.runtime == "node":
         if "source/package.json" not in source:
@@ -216,10 +262,14 @@ def _runtime_values(
                 f"{definition.where('nexus', 'engine', 'source')}: the source has no package.json",
                 why="npm installs what package.json asks for",
             )
-        candidates = ("package.json", "package-lock.json", "npm-shrinkwrap.json")
-        manifests = [name for name in candidates if f"source/{name}" in source]
+        manifests = [name for name in _NODE_FILES if f"source/{name}" in source]
+        package = _package_json(source)
+        if "workspaces" in package or '"file:' in json.dumps(package.get("dependencies", {})):
+            inner = [name.removeprefix("source/") for name in source if name.endswith("/package.json")]
+            manifests += sorted(set(inner) - set(manifests))
         cpu = _NODE_CPUS.get(platform.architecture, platform.architecture)
-        return {"manifests": manifests, "locked": len(manifests) > 1, "cpu": cpu}
+        locked = not {"package-lock.json", "npm-shrinkwrap.json"}.isdisjoint(manifests)
+        return {"manifests": manifests, "locked": locked, "cpu": cpu}
     tree = engine.binary.trees.get(str(platform))
     if tree is None:
         raise DefinitionError(
@@ -229,25 +279,34 @@ def _runtime_values(
     return {"tree": tree}
 
 
-def _requirement_files(source: Mapping[str, ContextFile], first: str) -> list[str]:
-    """The requirements file and those that it includes (-r, -c), as paths in the source."""
+def requirement_files(source: Mapping[str, ContextFile], first: str) -> list[str]:
+    """The requirements file and those that it includes (-r, -c), as paths in the source.
+
+    Raises `DefinitionError` for one that is not there, and for a requirement that is a path: only the files themselves are read.
+    """
     found: list[str] = []
-    queue = [first]
+    queue = [(first, "engine.python.requirements")]
     while queue:
-        name = queue.pop(0)
+        name, named_by = queue.pop(0)
         entry = source.get(f"source/{name}")
         if entry is None or entry.path is None:
             raise DefinitionError(
-                f"the requirements file {name!r} is not in the engine's source",
-                hint="name it in `engine.python.requirements`, relative to the source, or write `none`",
-            )
+                f"the requirements file {name!r} is not in the engine's source", why=f"{named_by} names it",
+                hint="add the file, or correct its name",
+            )  # fmt: skip
         found.append(name)
-        for line in entry.path.read_text(errors="replace").splitlines():
-            match = re.match(r"\s*(?:-r|-c|--requirement|--constraint)[\s=]+([^\s#]+)", line)
-            if match and "://" not in match[1]:
-                included = str(PurePosixPath(name).parent / match[1])
-                if included not in found:
-                    queue.append(included)
+        for number, line in enumerate(entry.path.read_text(errors="replace").splitlines(), 1):
+            included = re.match(r"\s*(?:--requirement|--constraint|-r|-c)[\s=]*([^\s#]+)", line)
+            if included and "://" not in included[1]:
+                target = posixpath.normpath(str(PurePosixPath(name).parent / included[1]))
+                if target not in {*found, *(queued for queued, _ in queue)}:
+                    queue.append((target, f"{name}:{number}"))
+            elif re.match(r"\s*(?:(?:-e|--editable)[\s=]|\.{1,2}(?:/|\s|\[|$)|file:)", line):
+                raise DefinitionError(
+                    f"{name}:{number}: {line.strip()!r} is a folder of the source",
+                    why="requirements are installed apart from the source, so a folder cannot be one of them",
+                    hint="take that line out; `python: {project: true}` installs the source's own project",
+                )
     return found
 
 

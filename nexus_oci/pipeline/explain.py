@@ -49,7 +49,7 @@ def explain(project: Project, store: Store | None) -> tuple[Verdict, ...]:
 def _judge(project: Project, records: Records | None, step: Step) -> Verdict:
     if records is None:
         return Verdict(step=step, state="run", reasons=("there is no store yet",))
-    if records.find(step.key):
+    if records.peek(step.key):
         return Verdict(step=step, state="cached", reasons=("nothing that it reads has changed",))
     last = records.last(step.id)
     if last is None:

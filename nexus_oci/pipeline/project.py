@@ -301,7 +301,7 @@ def _toolbox(
     folders = [settings.root / "dockerfiles", settings.defaults / "dockerfiles"]
     text = render(folders, "toolbox.Dockerfile.j2", {"toolbox_base": base.image.local_name})
     context = Context(files={"nfpm": nfpm.file})
-    key = digest_of(canonical_json([text, context.digest(["nfpm"])]))
+    key = digest_of(canonical_json([text, context.digest("nfpm")]))
     name = f"{LOCAL}/{TOOLBOX}:{key.short}-tools-{settings.build_platform.slug}"
     toolboxes[name] = (text, context)
     return name
@@ -329,5 +329,5 @@ def chart_folder(settings: Settings, chart: Chart) -> Path:
 def _chart_inputs(definition: Definition, files: Mapping[str, ContextFile], stamp: Stamp) -> dict[str, str] | None:
     if not files or definition.chart is None:
         return None
-    digest = Context(files=files).digest(["chart"])
+    digest = Context(files=files).digest("chart")
     return {"chart": str(digest), "version": stamp.version, "epoch": str(stamp.epoch)}

@@ -76,7 +76,7 @@ def _pull_graph(
         else:
             untagged.append(child)
             files.append(_write_file(store, child, output / "artifacts" / child.annotations.get(media_types.DISTRIBUTION, "")))
-    store.replace_tags(names, tuple(untagged))
+    store.replace_tags(names, untagged, keep_untagged=True)
     return Pulled(root=root, files=tuple(files), reports=(report,))
 
 

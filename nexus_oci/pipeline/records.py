@@ -6,14 +6,13 @@ A record counts only while every blob it names is in the store, whole and untouc
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nexus_oci.errors import VerificationError
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Digest, digest_of
 
@@ -42,7 +41,7 @@ class Records:
 
     def __init__(self, store: Store, say: Callable[[str], None]) -> None:
         self._store = store
-        self._folder = store.private / "steps"
+        self._folder = store.steps
         self._say = say
         self._locks: dict[Digest, threading.Lock] = {}
         self._guard = threading.Lock()
@@ -52,18 +51,22 @@ class Records:
 
         A damaged blob is named aloud and removed, so that the step runs again and its bytes are never used.
         """
+        record = self.peek(key)
+        if record is not None:
+            return record
         record = self._read(self._folder / f"{key.hex}.json")
         if record is None:
             return None
-        whole = True
         for blob in record.blobs:
-            if self._store.intact(blob):
-                continue
-            whole = False
-            if self._store.path(blob.digest).exists():
+            if not self._store.intact(blob) and self._store.path(blob.digest).exists():
                 self._say(f"blob {blob.digest} of «{record.step}» is damaged in the store: it is made again")
                 self._store.drop(blob.digest)
-        return record if whole else None
+        return None
+
+    def peek(self, key: Digest) -> Record | None:
+        """As `find`, but nothing is said or removed: for those who only look."""
+        record = self._read(self._folder / f"{key.hex}.json")
+        return record if record and all(self._store.intact(blob) for blob in record.blobs) else None
 
     def run(self, key: Digest, work: Callable[[], Record]) -> tuple[Record, bool]:
         """The record of `key`: the known one, or that of `work`, which then runs once. Also says whether it was known."""
@@ -77,10 +80,9 @@ class Records:
 
     def last(self, step: str) -> Record | None:
         """The newest record of a step of that name, whatever its key: what `plan --explain` compares with."""
-        pointer = self._folder / f"last-{digest_of(step.encode()).hex[:24]}"
         try:
-            return self._read(self._folder / f"{Digest(pointer.read_text()).hex}.json")
-        except (OSError, ValueError):
+            return self._read(self._folder / f"{Digest(self._pointer(step).read_text()).hex}.json")
+        except (OSError, ValueError, VerificationError):
             return None
 
     def _lock(self, key: Digest) -> threading.Lock:
@@ -94,19 +96,19 @@ class Records:
                 key=Digest(data["key"]), step=data["step"], inputs=data["inputs"], facts=data["facts"],
                 blobs=tuple(Descriptor.from_json(blob) for blob in data["blobs"]), listing=data["listing"],
             )  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, VerificationError):
             return None
 
     def _write(self, record: Record) -> None:
-        self._replace(self._folder / f"{record.key.hex}.json", json.dumps(record.to_json(), sort_keys=True))
+        text = json.dumps(record.to_json(), sort_keys=True)
+        self._store.replace_file(self._folder / f"{record.key.hex}.json", text.encode())
         self.remember(record)
 
     def remember(self, record: Record) -> None:
         """Note that this is now the newest record of its step."""
-        self._replace(self._folder / f"last-{digest_of(record.step.encode()).hex[:24]}", str(record.key))
+        pointer = self._pointer(record.step)
+        if not pointer.is_file() or pointer.read_bytes() != record.key.encode():
+            self._store.replace_file(pointer, record.key.encode())
 
-    def _replace(self, path: Path, text: str) -> None:
-        descriptor, name = tempfile.mkstemp(dir=self._store.scratch)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        Path(name).rename(path)
+    def _pointer(self, step: str) -> Path:
+        return self._folder / f"last-{digest_of(step.encode()).hex[:24]}"

@@ -7,14 +7,14 @@ import hashlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from nexus_oci.errors import DefinitionError, UnreachableError
-from nexus_oci.pipeline.contexts import Stamp
-from nexus_oci.render.context import ContextFile, from_tree
+from nexus_oci.pipeline.contexts import Stamp, requirement_files
+from nexus_oci.render.context import ALWAYS_IGNORED, VERSION_CONTROL, ContextFile, from_tree
 
 if TYPE_CHECKING:
     from nexus_oci.definition.definition import Definition
@@ -108,21 +108,43 @@ def _git(*arguments: str) -> None:
 def source_files(definition: Definition, checkout: Checkout) -> dict[str, ContextFile]:
     """Every file of the source that a build may read, under `source/`."""
     engine = definition.engine
-    files = from_tree(checkout.source, "source", engine.source.ignore)
+    # A tree that was built elsewhere is taken whole: it may well carry its own node_modules.
+    always = VERSION_CONTROL if engine.runtime == "binary" else ALWAYS_IGNORED
+    files = from_tree(checkout.source, "source", engine.source.ignore, always=always)
+    definitions = _definition_files(definition, checkout.source)
+    files = {name: entry for name, entry in files.items() if not _below(name, definitions)}
     include: tuple[str, ...] = (".",)
-    manifests: tuple[str, ...] = ()
+    manifests: list[str] = []
     if engine.runtime == "python":
-        include, manifests = engine.python.include, (engine.python.requirements,)
+        include = engine.python.include
+        if "." not in include and engine.python.requirements != "none":
+            manifests = requirement_files(files, engine.python.requirements)
     elif engine.runtime == "node":
-        include, manifests = engine.node.include, ("package.json", "package-lock.json", "npm-shrinkwrap.json")
+        include, manifests = engine.node.include, ["package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"]
     if "." in include:
         return files
-    wanted = [PurePosixPath("source", name).parts for name in (*include, *manifests)]
-    return {
-        name: entry
-        for name, entry in files.items()
-        if any(PurePosixPath(name).parts[: len(parts)] == parts for parts in wanted)
-    }
+    wanted = [f"source/{name}" for name in (*include, *manifests)]
+    return {name: entry for name, entry in files.items() if _below(name, wanted)}
+
+
+def _definition_files(definition: Definition, source: Path) -> list[str]:
+    """What in the source is the definition's, not the engine's: where the source is the project's folder or one around it."""
+    root = definition.root.resolve()
+    if not root.is_relative_to(source.resolve()):
+        return []
+    top = PurePosixPath("source", root.relative_to(source.resolve()).as_posix())
+    names = ["nexus.yaml", "bases.yaml", "bases.lock", *(f"{item.distribution}.yaml" for item in definition.distributions)]
+    found = [top / "images" / name for name in names]
+    found += [top / "dockerfiles" / path.name for path in (root / "dockerfiles").glob("*.j2")]
+    if definition.chart is not None:
+        found.append(top / definition.chart.path)
+    return [str(path) for path in found]
+
+
+def _below(name: str, paths: Iterable[str]) -> bool:
+    """Whether a file is one of `paths`, or in a folder of them."""
+    parts = PurePosixPath(name).parts
+    return any(parts[: len(path.parts)] == path.parts for path in map(PurePosixPath, paths))
 
 
 def _epoch(environment: Mapping[str, str], committed: int | None) -> int:

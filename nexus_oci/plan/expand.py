@@ -1,7 +1,7 @@
 """From what is to be built to the steps that build it. Pure: files were hashed and templates rendered before.
 
-A build step reads the stages that its target needs, the part of the context that those stages copy, the bases they start from, and the
-build arguments they declare. Nothing else decides its bytes, so nothing else is in its key.
+A build step reads the stages that its target needs, the part of the context that those stages copy, the bases they start from, and
+the build arguments they declare. Nothing else decides its bytes, so nothing else is in its key.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class Request:
 def stage_inputs(build: Build, target: str, epoch: int, encoder: str) -> dict[str, str]:
     """What decides the bytes of one stage, as name → digest or short text."""
     dockerfile = build.dockerfile
-    text = "".join(stage.text for stage in dockerfile.closure(target) if stage.name not in BUILD_FOLDERS)
+    stages = (stage.text for stage in dockerfile.closure(target) if stage.name not in BUILD_FOLDERS)
+    text = "".join((dockerfile.preamble, *stages))
     inputs = {
         "format": FORMAT,
         "encoder": encoder,
@@ -87,7 +88,7 @@ def stage_inputs(build: Build, target: str, epoch: int, encoder: str) -> dict[st
         "target": target,
     }
     for path in sorted(context_paths(build, target)):
-        inputs[f"context {path}"] = str(build.context.digest([path]))
+        inputs[f"context {path}"] = str(build.context.digest(path))
     if "SOURCE_DATE_EPOCH" in dockerfile.arguments(target):
         inputs["argument SOURCE_DATE_EPOCH"] = str(epoch)
     return inputs

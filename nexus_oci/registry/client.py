@@ -267,7 +267,7 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
         if promised is not None:
             _check(answer.body, promised, f"manifest {target} from {self.hostname}")
         kind = answer.content_type if answer.content_type in media_types.MANIFEST_TYPES else None
-        return Manifest.parse(answer.body, kind), answer.headers.get("etag")
+        return Manifest.parse(answer.body, kind, promised.algorithm if promised else "sha256"), answer.headers.get("etag")
 
     def _tag_page(self, answer: Answer, repository: str) -> list[str]:
         try:

@@ -10,20 +10,30 @@ import fnmatch
 import hashlib
 import io
 import os
+import posixpath
+import re
 import stat
 import tarfile
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
 from nexus_oci.errors import DefinitionError
 from nexus_oci.oci.values import Digest, canonical_json, digest_of
 
+VERSION_CONTROL = (".git", ".hg", ".svn", ".DS_Store")
+"""Patterns that are no part of any tree."""
 ALWAYS_IGNORED = (
-    ".git", ".hg", ".svn", "__pycache__", "*.pyc", ".venv", "venv", "node_modules", ".mypy_cache", ".pytest_cache",
-    ".ruff_cache", ".tox", ".DS_Store",
+    *VERSION_CONTROL, "__pycache__", "*.pyc", ".venv", "venv", "node_modules", ".mypy_cache", ".pytest_cache",
+    ".ruff_cache", ".tox",
 )  # fmt: skip
-"""Patterns that no engine's source is built from; a definition adds its own with `source.ignore`."""
+"""Patterns that no engine is compiled from; a definition adds its own with `source.ignore`."""
+_MOST_HOPS = 40
+"""How many symbolic links Linux follows in one path."""
+_OUTPUT = ("oci", "artifacts", "charts", "SHA256SUMS", "manifest.json", "metadata.json")
+"""What a build leaves in its output folder."""
 _BLOCK = 1 << 20
 
 
@@ -49,32 +59,54 @@ class Context:
     """A mapping of relative POSIX paths to files. Folders are implied."""
 
     files: Mapping[str, ContextFile]
+    _digests: dict[str, Digest] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def digest(self, paths: Iterable[str]) -> Digest:
-        """The digest of everything at or below `paths`; names, modes, links and contents count, times do not."""
-        wanted = [tuple(PurePosixPath(path).parts) for path in paths]
-        listing = [
-            (name, entry.mode, entry.owner, entry.folder, entry.link, entry.digest)
-            for name, entry in sorted(self.files.items())
-            if any(PurePosixPath(name).parts[: len(parts)] == parts for parts in wanted)
-        ]
-        return digest_of(canonical_json(listing))
+    @cached_property
+    def _names(self) -> list[str]:
+        return sorted(self.files)
+
+    def digest(self, path: str) -> Digest:
+        """The digest of everything at or below `path`; names, modes, links and contents count, times do not."""
+        if path not in self._digests:
+            entries = ((name, self.files[name]) for name in self._below(path))
+            listing = [(name, e.mode, e.owner, e.folder, e.link, e.digest) for name, e in entries]
+            self._digests[path] = digest_of(canonical_json(listing))
+        return self._digests[path]
 
     def listing(self, paths: Iterable[str]) -> dict[str, str]:
         """Name → content digest of everything at or below `paths`, to tell later what changed."""
-        wanted = [tuple(PurePosixPath(path).parts) for path in paths]
-        return {
-            name: f"{entry.mode:o} {entry.link or entry.digest}"
-            for name, entry in sorted(self.files.items())
-            if any(PurePosixPath(name).parts[: len(parts)] == parts for parts in wanted)
-        }
+        names = sorted({name for path in paths for name in self._below(path)})
+        entries = ((name, self.files[name]) for name in names)
+        return {name: f"{entry.mode:o} {entry.link or entry.digest}" for name, entry in entries}
+
+    def _below(self, path: str) -> list[str]:
+        """The names at or below a path, and at or below what links on the way to it lead to; sorted."""
+        found: set[str] = set()
+        for place in self._followed(posixpath.normpath(path)):
+            if place == ".":
+                return self._names
+            # "0" is the character after "/", so the two ends enclose exactly what is below the path.
+            found.update(self._names[bisect_left(self._names, f"{place}/") : bisect_left(self._names, f"{place}0")])
+            found.update({place} & self.files.keys())
+        return sorted(found)
+
+    def _followed(self, path: str) -> Iterator[str]:
+        yield path
+        for _ in range(_MOST_HOPS):
+            ends = [end for end, letter in enumerate(f"{path}/") if letter == "/"]
+            link = next((path[:end] for end in ends if (e := self.files.get(path[:end])) and e.link is not None), None)
+            if link is None:
+                return
+            target = posixpath.join(posixpath.dirname(link), self.files[link].link or "")
+            path = posixpath.normpath(target + path[len(link) :])
+            yield path
 
     def tar(self, epoch: int, extra: Mapping[str, bytes] | None = None) -> Iterator[bytes]:
         """The context as a tar stream; a file that changed since it was hashed raises `DefinitionError`."""
         files = dict(self.files)
         for name, data in (extra or {}).items():
             files[name] = in_memory(data)
-        for name in {str(p) for name in files for p in PurePosixPath(name).parents if str(p) != "."}:
+        for name in _parents(files):
             files.setdefault(name, folder())
         for name in sorted(files):
             entry = files[name]
@@ -96,62 +128,97 @@ def folder(mode: int = 0o755, owner: int = 0) -> ContextFile:
 
 
 def from_file(path: Path, mode: int | None = None) -> ContextFile:
-    """A file on disk, hashed now. Modes are reduced to 0644 and 0755."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        status = os.fstat(file.fileno())
-    return ContextFile(
-        mode=mode or (0o755 if status.st_mode & 0o111 else 0o644), digest=digest, size=status.st_size, path=path
-    )
+    """A file on disk, hashed now; modes are reduced to 0644 and 0755. Raises `DefinitionError` where it cannot be read."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            # A small file in one piece: most sources are thousands of those.
+            small = status.st_size < _BLOCK
+            digest = (hashlib.sha256(file.read()) if small else hashlib.file_digest(file, "sha256")).hexdigest()
+    except OSError as error:
+        raise DefinitionError(f"{path} cannot be read", why=error.strerror) from error
+    executable = status.st_mode & 0o111
+    return ContextFile(mode=mode or (0o755 if executable else 0o644), digest=digest, size=status.st_size, path=path)
 
 
-def from_tree(root: Path, prefix: str, ignore: Sequence[str] = ()) -> dict[str, ContextFile]:
-    """Every file below `root`, under `prefix`; raises `DefinitionError` for sockets, devices and links that leave the tree."""
+def from_tree(
+    root: Path, prefix: str, ignore: Sequence[str] = (), *, always: Sequence[str] = ALWAYS_IGNORED
+) -> dict[str, ContextFile]:
+    """Every file below `root`, under `prefix`, but for what a pattern of `ignore` or `always` matches.
+
+    A pattern stands for a path, or for the last element of one. What an earlier build left is no part of the tree either. Raises
+    `DefinitionError` for what cannot be read, sockets, devices, names that are no UTF-8, and links that leave the tree.
+    """
+    patterns = (pattern.removeprefix("./").rstrip("/") for pattern in (*always, *ignore))
+    ignored = re.compile("|".join(map(fnmatch.translate, patterns)) or r"(?!)").match
     found: dict[str, ContextFile] = {}
-    for top, names, files in os.walk(root):
-        relative = PurePosixPath(Path(top).relative_to(root).as_posix())
-        links = [name for name in names if Path(top, name).is_symlink()]
-        names[:] = sorted(
-            n for n in names if n not in links and not _ignored(relative / n, ignore) and not _is_output(Path(top, n))
-        )
-        for name in [*files, *links]:
-            inside = relative / name
-            if _ignored(inside, ignore):
+    pending = [""]
+    while pending:
+        above = pending.pop()
+        output = _OUTPUT if _is_output(root / above) else ()
+        for entry in _entries(root / above):
+            inside = above + entry.name
+            if entry.name in output or ignored(inside) or ignored(entry.name):
                 continue
-            found[str(PurePosixPath(prefix) / inside)] = _entry(Path(top, name), inside)
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(f"{inside}/")
+            else:
+                found[posixpath.join(prefix, inside)] = _entry(Path(entry.path), inside)
     return found
 
 
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise DefinitionError(f"the folder {folder} cannot be read", why=error.strerror) from error
+
+
 def _is_output(folder: Path) -> bool:
-    """Whether a folder is what an earlier build left: no source has a store of ours in it."""
+    """Whether an earlier build left its output in a folder: no source has a store of ours in it.
+
+    The rest of that folder may be the engine's own: `dist` is also where many a compiler leaves its result.
+    """
     return (folder / "oci" / ".nexus").is_dir() and (folder / "oci" / "oci-layout").is_file()
 
 
-def _entry(path: Path, inside: PurePosixPath) -> ContextFile:
+def _entry(path: Path, inside: str) -> ContextFile:
+    hint = "leave it out with the definition's `source.ignore`"
+    if not _is_text(inside):
+        raise DefinitionError(f"the name {inside!a} is not UTF-8", why="an image's file names have to be", hint=hint)
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
         target = str(path.readlink())
-        climbed = os.path.normpath(str(inside.parent / target))
-        if target.startswith("/") or climbed.startswith(".."):
+        climbed = posixpath.normpath(posixpath.join(posixpath.dirname(inside), target))
+        if not _is_text(target) or target.startswith("/") or climbed.split("/")[0] == "..":
             raise DefinitionError(
-                f"{inside} is a link to {target}, outside the engine's source",
+                f"{inside} is a link to {ascii(target)[1:-1]}, outside the engine's source",
                 why="a build may read only what its source holds",
                 hint="copy the file into the source, or leave the link out with `source.ignore`",
             )
         return ContextFile(mode=0o777, digest="", link=target)
     if not stat.S_ISREG(status.st_mode):
-        raise DefinitionError(
-            f"{inside} is neither a file nor a folder", hint="leave it out with the definition's `source.ignore`"
-        )
+        raise DefinitionError(f"{inside} is neither a file nor a folder", hint=hint)
     return from_file(path)
 
 
-def _ignored(path: PurePosixPath, patterns: Sequence[str]) -> bool:
-    """Whether a pattern matches the path or its last element."""
-    return any(
-        fnmatch.fnmatchcase(str(path), pattern.rstrip("/")) or fnmatch.fnmatchcase(path.name, pattern.rstrip("/"))
-        for pattern in (*ALWAYS_IGNORED, *patterns)
-    )
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _parents(names: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for name in names:
+        above = posixpath.dirname(name)
+        while above and above not in found:
+            found.add(above)
+            above = posixpath.dirname(above)
+    return found
 
 
 def _header(name: str, entry: ContextFile, epoch: int) -> bytes:
@@ -169,16 +236,25 @@ def _content(name: str, entry: ContextFile) -> Iterator[bytes]:
         return
     assert entry.path is not None  # noqa: S101  a file is on disk, in memory or a link
     digest = hashlib.sha256()
-    sent = 0
-    with entry.path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            sent += len(block)
-            yield block
-    if sent != entry.size or digest.hexdigest() != entry.digest:
-        raise DefinitionError(
-            f"{name} changed while the build read it", hint="run the build again when nothing writes to the source"
-        )
+    left = entry.size
+    try:
+        with entry.path.open("rb") as file:
+            # One byte more than is announced, so that a file that has grown is noticed, and never sent to its end.
+            while block := file.read(min(_BLOCK, left + 1)):
+                digest.update(block)
+                left -= len(block)
+                if left < 0:
+                    break
+                yield block
+    except OSError as error:
+        raise _changed(name, error.strerror) from error
+    if left or digest.hexdigest() != entry.digest:
+        raise _changed(name)
+
+
+def _changed(name: str, why: str | None = None) -> DefinitionError:
+    hint = "run the build again when nothing writes to the source"
+    return DefinitionError(f"{name} changed while the build read it", why=why, hint=hint)
 
 
 def file_like(chunks: Iterable[bytes]) -> io.BufferedIOBase:

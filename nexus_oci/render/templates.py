@@ -1,6 +1,7 @@
 """Renders the Jinja2 templates of `dockerfiles/`: a user's own template of a name stands in for the shipped one.
 
-Undefined variables are errors that name template, line and variable; nothing is ever rendered as an empty string by mistake.
+Undefined variables are errors that name template, line and variable; nothing is ever rendered as an empty string by mistake. A
+template computes text and nothing else: Jinja2's sandbox keeps it from the program that renders it.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
 def environment(folders: Sequence[Path]) -> Environment:
     """A strict Jinja2 environment that looks for a template in `folders`, first match wins."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import FileSystemLoader, StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    env = Environment(
+    env = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader([str(folder) for folder in folders]),
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701  Dockerfiles are no HTML; values pass through `json` or `sh` instead
@@ -40,7 +42,8 @@ def environment(folders: Sequence[Path]) -> Environment:
 def render(folders: Sequence[Path], name: str, values: Mapping[str, Any]) -> str:
     """Render template `name` with `values`.
 
-    Raises `DefinitionError` for a missing template, a syntax error or an undefined variable, each with file and line.
+    Raises `DefinitionError` for a missing template, a syntax error, an undefined variable or a failing expression, each with
+    file and line.
     """
     import jinja2
 
@@ -61,6 +64,10 @@ def render(folders: Sequence[Path], name: str, values: Mapping[str, Any]) -> str
             why="the template uses a variable that nothing defines",
             hint="correct its name; `nexus-oci plan --json` lists what a template is given",
         ) from error
+    except UnicodeDecodeError as error:
+        raise DefinitionError(f"template {name} is not UTF-8", why=str(error)) from error
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        raise DefinitionError(f"{_where(error, name)}: {error}", why="the template cannot be rendered") from error
     return re.sub(r"\n{3,}", "\n\n", text)
 
 

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Sequence
 
 from nexus_oci.errors import NotFoundError, StoreError, VerificationError
-from nexus_oci.oci.media_types import REF_NAME
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
 from nexus_oci.transfer.ends import BlobStream, Outcome
@@ -77,7 +76,7 @@ class StoreEnd:
         """Write a blob, verified."""
         if self.store.intact(descriptor):
             return Outcome.PRESENT
-        with contextlib.closing(open_stream()) as stream, self.store.writer() as writer:
+        with contextlib.closing(open_stream()) as stream, self.store.writer(descriptor.digest.algorithm) as writer:
             while block := stream.read(_BLOCK):
                 writer.write(block)
                 progress(len(block))
@@ -96,11 +95,8 @@ class StoreEnd:
     def tag(self, manifest: Manifest, names: Sequence[str]) -> None:
         """List the manifest under the names, or without one, and beside it the referrers that came with it."""
         with self._lock:
-            listed = {entry.digest: entry for entry in self.store.entries() if REF_NAME not in entry.annotations}
-            listed |= self._arrived
-            if not names:
-                listed[manifest.descriptor.digest] = manifest.descriptor
-            self.store.replace_tags(dict.fromkeys(names, manifest.descriptor), tuple(listed.values()))
+            listed = [*self._arrived.values(), *(() if names else (manifest.descriptor,))]
+            self.store.replace_tags(dict.fromkeys(names, manifest.descriptor), listed, keep_untagged=True)
             self._referrers = None
 
     def _read_referrers(self) -> dict[Digest, dict[Digest, Descriptor]]:
