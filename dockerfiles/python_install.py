@@ -21,6 +21,8 @@ from pathlib import Path
 
 WORK = Path("/tmp/nexus")
 ELF = b"\x7fELF"
+ADVICE = "Pin a version that has a wheel, or leave that platform out of the definition."
+NO_COMPILER = f"has no wheel for linux on {{}} and cannot be built here, where there is no compiler: see above. {ADVICE}"
 # The process that resolves and downloads must believe that it is on the target, or `platform_machine` in a requirement's marker
 # would mean the build platform. The processes that pip starts to build a wheel are left alone.
 PIP = "import platform, runpy; platform.machine = lambda: {!r}; runpy.run_module('pip', run_name='__main__', alter_sys=True)"
@@ -73,12 +75,16 @@ def collect(pip: Pip, wanted: list[str], hashed: bool, wheels: Path) -> None:
     report = WORK / f"{wheels.name}.json"
     chosen = pip("install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report), *wanted)
     if chosen.returncode:
-        stop("pip cannot install the requirements: see above", chosen.stdout)
+        building = "subprocess-exited-with-error" in chosen.stdout
+        message = f"a requirement {NO_COMPILER.format(pip.machine)}" if building else "pip refuses the requirements: see above"
+        stop(message, chosen.stdout)
     # A file with hashes names everything already, and only pip, given the file, checks what it downloads by them.
     pins = wanted if hashed else list(_pins(json.loads(report.read_text())))
     found = pip("download", "--quiet", "--no-deps", *pip.tags, "--dest", str(wheels), *pins)
     if found.returncode:
-        stop(f"pip cannot download the requirements for linux on {pip.machine}: see above", found.stdout)
+        missing = re.search(r"No matching distribution found for (\S+)", found.stdout)
+        what = f"{missing[1]} exists, but not for linux on {pip.machine}" if missing else "pip cannot download the requirements"
+        stop(f"{what}: see above. {ADVICE}", found.stdout)
     for source in sorted(path for path in wheels.iterdir() if path.suffix != ".whl"):
         build(pip, source, wheels)
         source.unlink()
@@ -99,11 +105,7 @@ def build(pip: Pip, source: Path, wheels: Path) -> None:
     done = pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(built), str(source))
     label = source.name if source.suffix else "the project itself"
     if done.returncode:
-        stop(
-            f"{label} has no wheel for linux on {pip.machine} and cannot be built here, where there is no compiler: see above. "
-            "Pin a version that has a wheel, or leave that platform out of the definition.",
-            done.stdout,
-        )
+        stop(f"{label} {NO_COMPILER.format(pip.machine)}", done.stdout)
     for wheel in built.iterdir():
         name, version, *_ = wheel.name.split("-")
         if not is_compiled(wheel):
@@ -112,10 +114,8 @@ def build(pip: Pip, source: Path, wheels: Path) -> None:
         elif pip.machine == platform.machine():
             wheel.rename(wheels / wheel.name)
         else:
-            stop(
-                f"{name} {version} has no wheel for linux on {pip.machine} and is not pure Python: it would need a compiler "
-                f"for {pip.machine}. Pin a version that has a wheel, or leave that platform out of the definition."
-            )
+            why = f"has no wheel for linux on {pip.machine} and is not pure Python: it needs a compiler"
+            stop(f"{name} {version} {why}. {ADVICE}")
 
 
 def is_compiled(wheel: Path) -> bool:

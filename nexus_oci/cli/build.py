@@ -44,6 +44,8 @@ def command(
             place = " ".join(str(part) for part in (item.distribution, item.platform) if part)
             display.say(f"  {item.format:<8} {place:<24} {human_size(item.descriptor.size):>10}  {item.path}")
     if console.as_json:
-        console.data({"version": release.version, "digest": release.descriptor.digest, "outputs": [o.to_json() for o in release.outputs]})
+        console.data(
+            {"version": release.version, "digest": release.descriptor.digest, "outputs": [o.to_json() for o in release.outputs]}
+        )
     else:
         console.result(release.descriptor.digest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ class Console:
 
     def result(self, text: str) -> None:
         """One line of result on stdout."""
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(printable(text) + "\n")
 
     def data(self, data: Any) -> None:
         """A machine-readable result on stdout."""
@@ -33,7 +34,8 @@ class Console:
 
     def say(self, message: str) -> None:
         """A line for the user on stderr."""
-        sys.stderr.write(message + "\n")
+        line = json_line("message", {"message": message}) if self.log_format == "json" else printable(message)
+        sys.stderr.write(line + "\n")
 
     def display(self) -> Display:
         """A progress display for this terminal, or lines where it is none. A context manager."""
@@ -45,6 +47,19 @@ class Console:
     def dist(self) -> Path:
         """Where a build leaves its output."""
         return self.directory / "dist"
+
+
+def printable(text: str) -> str:
+    """The text without characters that steer a terminal: names and messages may come from a registry or a build stage."""
+    return text.translate(_STEERING)
+
+
+_STEERING = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def json_line(kind: str, fields: Mapping[str, Any]) -> str:
+    """One event as a line of JSON, for `--log-format json`."""
+    return json.dumps({"event": kind, "time": round(time.time(), 3), **fields}, ensure_ascii=False)
 
 
 def human_size(size: int) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from typing import Any, Protocol, Self, TextIO
 
-from nexus_oci.cli.console import human_size
+from nexus_oci.cli.console import human_size, json_line, printable
 from nexus_oci.pipeline.progress import StepActivity, StepChanged
 
 _LONGEST = 120
@@ -36,22 +35,18 @@ class Display(Protocol):
 def display(log_format: str, quiet: bool, stream: TextIO) -> Display:
     """The display that fits: live on a terminal, plain lines or JSON lines elsewhere, only messages where quiet."""
     if log_format == "json":
-        return Lines(stream, quiet, _json_line)
+        return Lines(stream, quiet, json_line)
     if log_format == "auto" and not quiet and stream.isatty():
         return Live(stream)
     return Lines(stream, quiet, _plain_line)
 
 
-def _json_line(kind: str, fields: dict[str, Any]) -> str:
-    return json.dumps({"event": kind, "time": round(time.time(), 3), **fields}, ensure_ascii=False)
-
-
 def _plain_line(kind: str, fields: dict[str, Any]) -> str:
     if kind == "message":
-        return str(fields["message"])
+        return printable(str(fields["message"]))
     if kind == "activity":
         amount = f" {human_size(fields['done'])}" if fields.get("done") else ""
-        return f"         {fields['step']}: {_clipped(fields['activity'])}{amount}"
+        return f"         {fields['step']}: {_clipped(printable(fields['activity']))}{amount}"
     seconds = f" {fields['seconds']:.1f} s" if fields["seconds"] >= 0.05 else ""
     note = f" ({fields['note']})" if fields["note"] else ""
     return f"{_WORDS[fields['state']]:>7}  {fields['step']}{seconds}{note}"
@@ -148,16 +143,16 @@ class Live:
             amount = f"  {human_size(event.done)}" + (f" of {human_size(event.total)}" if event.total else "")
         with self._lock:
             if event.step in self._running:
-                self._running[event.step] = (self._running[event.step][0], event.activity + amount)
+                self._running[event.step] = (self._running[event.step][0], printable(event.activity) + amount)
 
     def say(self, message: str) -> None:
         from rich.text import Text
 
-        self._console.print(Text(message))
+        self._console.print(Text(printable(message)))
 
     def __enter__(self) -> Self:
-        self._live.__enter__()
+        self._live.start()
         return self
 
-    def __exit__(self, *exc: Any) -> None:
-        self._live.__exit__(*exc)
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()

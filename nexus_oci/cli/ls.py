@@ -12,13 +12,11 @@ from nexus_oci.cli.options import access, registry_options
 
 
 @click.command("ls")
-@click.argument("target", metavar="REFERENCE|DIST", default="dist")
+@click.argument("target", metavar="[REFERENCE|DIST]", required=False)
 @click.option("--release", help="The version to show, where a store has several. Default: all.")
 @registry_options
 @click.pass_obj
-def command(
-    console: Console, target: str, release: str | None, plain_http: bool, ca_file: Path | None, jobs: int
-) -> None:
+def command(console: Console, target: str | None, release: str | None, plain_http: bool, ca_file: Path | None) -> None:
     """Show a store, or what a reference names in a registry, as a tree with sizes."""
     from nexus_oci.cli.session import open_all
     from nexus_oci.pipeline.tree import describe

@@ -10,14 +10,18 @@ import click
 
 from nexus_oci.cli.console import Console
 
-
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def transfer_options(command: _F) -> _F:
+    """How a registry is to be spoken to, and by how many threads."""
+    jobs = click.option("--jobs", "-j", default=8, show_default=True, type=click.IntRange(1, 64), help="Transfers at once.")
+    return registry_options(jobs(command))
 
 
 def registry_options(command: _F) -> _F:
     """How a registry is to be spoken to."""
     for option in (
-        click.option("--jobs", "-j", default=8, show_default=True, type=click.IntRange(1, 64), help="Transfers at once."),
         click.option("--ca-file", type=click.Path(path_type=Path, exists=True), help="Certificate authorities to trust too."),
         click.option("--plain-http", is_flag=True, help="Speak HTTP; only to this machine itself."),
     ):

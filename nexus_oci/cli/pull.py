@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from nexus_oci.cli.console import Console
-from nexus_oci.cli.options import access, registry_options
+from nexus_oci.cli.options import access, transfer_options
 
 
 @click.command()
@@ -16,7 +16,7 @@ from nexus_oci.cli.options import access, registry_options
 @click.option("--format", "-f", "formats", multiple=True, help="Only files of this format; repeatable.")
 @click.option("--platform", "-p", "platforms", multiple=True, help="Only files for this platform; repeatable.")
 @click.option("--distribution", "-d", "distributions", multiple=True, help="Only files of this distribution; repeatable.")
-@registry_options
+@transfer_options
 @click.pass_obj
 def command(
     console: Console,

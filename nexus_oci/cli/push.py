@@ -7,17 +7,23 @@ from pathlib import Path
 import click
 
 from nexus_oci.cli.console import Console, human_size
-from nexus_oci.cli.options import access, registry_options
+from nexus_oci.cli.options import access, transfer_options
 
 
 @click.command()
 @click.argument("destination", metavar="[HOST/NAMESPACE]", required=False)
 @click.option("--dist", type=click.Path(path_type=Path), help="The folder that a build left. Default: dist.")
 @click.option("--release", help="The version to push, where the store has several.")
-@registry_options
+@transfer_options
 @click.pass_obj
 def command(
-    console: Console, destination: str | None, dist: Path | None, release: str | None, plain_http: bool, ca_file: Path | None, jobs: int
+    console: Console,
+    destination: str | None,
+    dist: Path | None,
+    release: str | None,
+    plain_http: bool,
+    ca_file: Path | None,
+    jobs: int,
 ) -> None:
     """Push a release: images, artifacts, chart, and the release index. Names are written last.
 

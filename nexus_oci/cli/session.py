@@ -14,9 +14,9 @@ from nexus_oci.oci.values import Platform
 if TYPE_CHECKING:
     from nexus_oci.cli.display import Display
     from nexus_oci.docker_engine import Engine
-    from nexus_oci.pipeline.build import LazyEngine
     from nexus_oci.oci.store import Store
     from nexus_oci.oci.values import Descriptor
+    from nexus_oci.pipeline.build import LazyEngine
     from nexus_oci.pipeline.project import Settings
     from nexus_oci.pipeline.registries import Access
     from nexus_oci.transfer.ends import Source
@@ -78,52 +78,63 @@ def parse_platforms(texts: tuple[str, ...]) -> tuple[Platform, ...]:
     return tuple(_platform(text) for text in texts)
 
 
-def open_release(console: Console, target: str, release: str | None, access: Access) -> tuple[Source, Descriptor]:
-    """The one release, or image, that a folder or a reference names."""
-    from nexus_oci.pipeline.push import find_release
+def open_release(console: Console, target: str | None, release: str | None, access: Access) -> tuple[Source, Descriptor]:
+    """The one release, or image, that a folder or a reference names; raises `NotFoundError` where there are several."""
+    from nexus_oci.errors import NotFoundError
 
-    store = _store(console, target)
-    if store is not None:
-        from nexus_oci.transfer.store_end import StoreEnd
-
-        return StoreEnd(store), find_release(store, release)[0]
-    return _in_registry(target, access)
+    source, roots = open_all(console, target, release, access)
+    if len(roots) != 1:
+        raise NotFoundError(
+            "the store has several releases" if roots else "the store is empty",
+            why=f"it has {', '.join(name for name, _ in roots) or 'nothing'}",
+            hint="name one with --release" if roots else "run `nexus-oci build` first",
+        )
+    return source, roots[0][1]
 
 
 def open_all(
-    console: Console, target: str, release: str | None, access: Access
+    console: Console, target: str | None, release: str | None, access: Access
 ) -> tuple[Source, list[tuple[str, Descriptor]]]:
-    """What there is to show: every release of a store, else everything it names; or what a reference names."""
-    from nexus_oci.oci import media_types
+    """What there is to show: every release of a store, else everything it lists; or what a reference names.
 
+    Without a `target`, what a build here left.
+    """
     store = _store(console, target)
     if store is None:
+        assert target is not None  # noqa: S101  without one there is a store or an error
         source, root = _in_registry(target, access)
         return source, [(target, root)]
     from nexus_oci.transfer.store_end import StoreEnd
 
+    return StoreEnd(store), _roots(store, release)
+
+
+def _roots(store: Store, release: str | None) -> list[tuple[str, Descriptor]]:
+    from nexus_oci.oci import media_types
+
+    tags = store.tags()
     if release is not None:
         from nexus_oci.pipeline.push import find_release
 
-        return StoreEnd(store), [(release, find_release(store, release)[0])]
-    tags = sorted(store.tags().items())
+        return [(release, tags[release] if release in tags else find_release(store, release)[0])]
     releases = [
-        (name, entry) for name, entry in tags
+        (name, entry) for name, entry in sorted(tags.items())
         if entry.is_index and store.manifest(entry).data.get("artifactType") == media_types.RELEASE
     ]  # fmt: skip
-    return StoreEnd(store), releases or tags
+    return releases or sorted(tags.items()) or [(entry.digest.short, entry) for entry in store.entries()]
 
 
-def _store(console: Console, target: str) -> Store | None:
+def _store(console: Console, target: str | None) -> Store | None:
     """The store in a folder, or in the `oci` folder below it; None where the target is a reference."""
     from nexus_oci.oci.store import Store
 
-    for folder in (Path(target), console.directory / target):
+    folders = [console.dist] if target is None else [Path(target), console.directory / target]
+    for folder in folders:
         for place in (folder, folder / "oci"):
             if (place / "oci-layout").is_file():
                 return Store.open(place)
-    if "/" not in target or Path(target).is_dir():
-        return Store.open(console.directory / target / "oci")
+    if target is None or "/" not in target or any(folder.is_dir() for folder in folders):
+        return Store.open(folders[-1] / "oci")
     return None
 
 

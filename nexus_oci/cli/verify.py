@@ -7,18 +7,16 @@ from pathlib import Path
 import click
 
 from nexus_oci.cli.console import Console, human_size
-from nexus_oci.cli.options import access, registry_options
+from nexus_oci.cli.options import access, transfer_options
 from nexus_oci.errors import VerificationError
 
 
 @click.command()
-@click.argument("target", metavar="REFERENCE|DIST", default="dist")
+@click.argument("target", metavar="[REFERENCE|DIST]", required=False)
 @click.option("--release", help="The version to verify, where a store has several.")
-@registry_options
+@transfer_options
 @click.pass_obj
-def command(
-    console: Console, target: str, release: str | None, plain_http: bool, ca_file: Path | None, jobs: int
-) -> None:
+def command(console: Console, target: str | None, release: str | None, plain_http: bool, ca_file: Path | None, jobs: int) -> None:
     """Read everything that a release holds, in a store or a registry, and recompute every digest and size."""
     from nexus_oci.cli.session import open_release
     from nexus_oci.pipeline.verify import verify_graph
@@ -34,7 +32,8 @@ def command(
         )  # fmt: skip
     if result.faults:
         raise VerificationError(
-            f"{target}: {len(result.faults)} of its parts are not what they should be", why="; ".join(result.faults[:10]),
+            f"{target or console.dist}: {len(result.faults)} of its parts are not what they should be",
+            why="; ".join(result.faults[:10]),
             hint="build or pull it again, and do not use what is there",
         )  # fmt: skip
     if not console.as_json:

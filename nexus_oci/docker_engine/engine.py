@@ -18,6 +18,7 @@ from nexus_oci.docker_engine.connect import Endpoint, Watch, blocks, request, tr
 from nexus_oci.docker_engine.containers import ContainerRequest, RunningContainer, RunResult
 from nexus_oci.docker_engine.events import Progress, silent
 from nexus_oci.docker_engine.images import EngineImage
+from nexus_oci.docker_engine.looking import ImageFiles, opened_image
 from nexus_oci.errors import EngineError, NexusError
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.values import Digest, Platform
@@ -197,6 +198,11 @@ class Engine:
             labels=self.temporary_labels,
             cancel=cancel,
         )
+
+    def files(self, image: str, *, platform: Platform | None = None) -> AbstractContextManager[ImageFiles]:
+        """A `with` block in which single files of an image can be looked at; `platform` as in `export_folder`."""
+        known = platform if self.buildkit else None
+        return opened_image(self.endpoint, image, platform=known, labels=self.temporary_labels)
 
     def save_image(self, *names: str, cancel: threading.Event | None = None) -> Generator[bytes, None, None]:
         """A docker-archive of one or more images, in blocks of one MiB; shared layers are in it once.

@@ -42,6 +42,11 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"exit code: 127\b|code: 127\b", "a command was not found: install it in this stage's base"),
     (r"the --mount option requires|unknown flag: mount", "this needs an engine with BuildKit"),
 )
+_RAN = re.compile(
+    r'(?:executor failed running \[.*\]|process ".*" did not complete successfully): (?=exit code: \d+)', re.DOTALL
+)
+"""What BuildKit says before the exit code: the whole command again, which stands in the headline already."""
+_PLUMBING = re.compile(r"--mount=\S+\s+|set -eu; \. /run/trust/environment;\s+")
 _TOLD_BY_STEPS = frozenset({"exec format error", "no space left on device"})
 _DEFAULT_HINT = (
     "the lines above are the last of the step's own output; correct the step or what it reads, and build again"
@@ -109,10 +114,12 @@ def stage_error(
     error.
     """
     place = _place(text, message, step, ordinal)
-    where = f" at Dockerfile line {place.line}: {_clip(place.text)}" if place else f" in {_clip(step)}" if step else ""
+    where = f" in {_clip(step)}" if step else ""
+    if place:
+        where = f" at Dockerfile line {place.line}: {_clip(_PLUMBING.sub('', place.text))}"
     stage = f"stage {place.stage!r}" if place and place.stage else "the build"
     tail = "".join(f"\n    | {line}" for line in log)
-    shown = f"{_clip(message.strip(), _MAX_LINE)}"
+    shown = _clip(_RAN.sub("", message.strip()) if place else message.strip(), _MAX_LINE)
     return StageError(
         f"{title}: {stage} failed{where}",
         why=shown + (f"; the step's last lines:{tail}" if tail else ""),

@@ -14,7 +14,8 @@ from typing import Any
 from nexus_oci.errors import DefinitionError
 
 DEBIAN_ARCHITECTURES = {
-    "amd64": "amd64", "arm64": "arm64", "arm": "armhf", "386": "i386", "ppc64le": "ppc64el", "riscv64": "riscv64", "s390x": "s390x",
+    "amd64": "amd64", "arm64": "arm64", "arm": "armhf", "386": "i386", "ppc64le": "ppc64el", "riscv64": "riscv64",
+    "s390x": "s390x",
 }  # fmt: skip
 """OCI's name of an architecture → Debian's."""
 
@@ -76,8 +77,9 @@ def debian_version(version: str) -> str:
 def nfpm_configuration(package: LinuxPackage, tree: str) -> bytes:
     """nfpm's configuration (JSON, which is YAML) for a staged tree at `tree` inside the stage.
 
-    Configuration files are expected beside the tree at `TREE.config`, since nfpm refuses a path named twice.
-    Raises `DefinitionError` where a package would lack what every package must have.
+    Configuration files are expected beside the tree at `TREE.config`, since nfpm refuses a path named twice. As nfpm puts
+    variables of its environment into texts, a dollar sign is written as the variable `DOLLAR`, which has to hold one. Raises
+    `DefinitionError` where a package would lack what every package must have.
     """
     if not package.maintainer:
         raise DefinitionError(
@@ -87,22 +89,23 @@ def nfpm_configuration(package: LinuxPackage, tree: str) -> bytes:
     scripts = {"postinstall": "postinst", "preremove": "prerm", "postremove": "postrm"} if package.user else {}
     data: dict[str, Any] = {
         "name": package.name,
-        "arch": package.architecture,
+        "arch": DEBIAN_ARCHITECTURES.get(package.architecture, package.architecture),
         "platform": "linux",
         "version": package.debian_version,
         "version_schema": "none",
         "section": package.section,
         "priority": package.priority,
-        "maintainer": package.maintainer,
-        "description": package.description,
-        "vendor": package.vendor,
-        "homepage": package.homepage,
-        "license": package.licence,
+        "maintainer": _literal(package.maintainer),
+        "description": "\n".join(map(_literal, package.description.strip().splitlines())),
+        "vendor": _literal(package.vendor),
+        "homepage": _literal(package.homepage),
+        "license": _literal(package.licence),
         "depends": list(package.depends),
         "contents": [
             {"src": tree, "dst": "/", "type": "tree"},
             *({"src": f"{tree}.config{path}", "dst": path, "type": "config"} for path in package.config_files),
         ],
+        "disable_globbing": True,
         "scripts": scripts,
         "deb": {"compression": "xz"},
     }
@@ -113,9 +116,8 @@ def staged_files(package: LinuxPackage) -> dict[str, bytes]:
     """Generated files by their installed path (without the leading slash): unit, user, copyright."""
     files: dict[str, bytes] = {f"usr/share/doc/{package.name}/copyright": copyright_file(package).encode()}
     if package.user:
-        files[f"usr/lib/sysusers.d/{package.name}.conf"] = (
-            f'u {package.user} - "{package.name} service" /nonexistent /usr/sbin/nologin\n'.encode()
-        )
+        line = f'u {package.user} - "{_comment(package)}" /nonexistent /usr/sbin/nologin\n'
+        files[f"usr/lib/sysusers.d/{package.name}.conf"] = line.encode()
     if package.service:
         files[f"usr/lib/systemd/system/{package.service.name}.service"] = unit_file(package.service).encode()
     return files
@@ -126,7 +128,7 @@ def copyright_file(package: LinuxPackage) -> str:
     lines = ["Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/", f"Upstream-Name: {package.name}"]
     if package.homepage:
         lines.append(f"Source: {package.homepage}")
-    owner = package.vendor or package.maintainer
+    owner = _one_line(package.vendor or package.maintainer)
     lines += ["", "Files: *", f"Copyright: {owner}", f"License: {package.licence or 'unspecified'}"]
     if "Apache-2.0" in package.licence:
         lines += [" On Debian systems the full text is in /usr/share/common-licenses/Apache-2.0."]
@@ -135,20 +137,22 @@ def copyright_file(package: LinuxPackage) -> str:
 
 def unit_file(service: ServiceUnit) -> str:
     """A service unit, confined as far as a network server can be."""
-    optional = [
-        f"StateDirectory={service.state_directory}" if service.state_directory else "",
-        f"RuntimeDirectory={service.runtime_directory}" if service.runtime_directory else "",
-    ]
-    lines = [
-        "[Unit]", f"Description={_one_line(service.description)}",
-        f"Documentation={service.documentation}" if service.documentation else "",
-        "After=network-online.target", "Wants=network-online.target", "",
-        "[Service]", "Type=exec", f"ExecStart={_command(service.command)}", f"User={service.user}", f"Group={service.user}",
-        f"Restart={service.restart}", "RestartSec=2s", *optional, "UMask=0027", *_CONFINEMENT, "",
-        "[Install]", "WantedBy=multi-user.target", "",
-    ]  # fmt: skip
-    kept = [line for index, line in enumerate(lines) if line or (index and lines[index + 1 : index + 2] != [""])]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).rstrip("\n") + "\n"
+    sections = {
+        "Unit": [
+            f"Description={_one_line(service.description).replace('%', '%%')}",
+            f"Documentation={service.documentation}" if service.documentation else "",
+            "After=network-online.target", "Wants=network-online.target",
+        ],
+        "Service": [
+            "Type=exec", f"ExecStart={_command(service.command)}", f"User={service.user}", f"Group={service.user}",
+            f"Restart={service.restart}", "RestartSec=2s",
+            f"StateDirectory={service.state_directory}" if service.state_directory else "",
+            f"RuntimeDirectory={service.runtime_directory}" if service.runtime_directory else "",
+            "UMask=0027", *_CONFINEMENT,
+        ],
+        "Install": ["WantedBy=multi-user.target"],
+    }  # fmt: skip
+    return "\n".join(f"[{name}]\n" + "".join(f"{line}\n" for line in lines if line) for name, lines in sections.items())
 
 
 _CONFINEMENT = (
@@ -162,12 +166,12 @@ _CONFINEMENT = (
 
 
 def maintainer_scripts(package: LinuxPackage) -> Mapping[str, bytes]:
-    """postinst, prerm and postrm (Debian Policy 6): the user is made, the service enabled, started, restarted, stopped, forgotten."""
+    """postinst, prerm and postrm (Debian Policy 6) of a package with a user; its service is enabled, started, and forgotten."""
     if not package.user:
         return {}
     unit = f"{package.service.name}.service" if package.service else ""
     state = package.service.state_directory if package.service else ""
-    values = {"USER": package.user, "NAME": package.name, "UNIT": unit, "STATE": state}
+    values = {"USER": package.user, "COMMENT": _comment(package), "NAME": package.name, "UNIT": unit, "STATE": state}
     bodies = {"postinst": [_MAKE_USER], "prerm": [], "postrm": []}
     if unit:
         bodies["postinst"].append(_START)
@@ -190,7 +194,8 @@ if [ "$1" = configure ]; then
         systemd-sysusers @NAME@.conf
     elif ! getent passwd @USER@ >/dev/null 2>&1; then
         getent group @USER@ >/dev/null 2>&1 || groupadd --system @USER@
-        useradd --system --gid @USER@ --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin @USER@
+        useradd --system --gid @USER@ --comment "@COMMENT@" --home-dir /nonexistent --no-create-home \\
+            --shell /usr/sbin/nologin @USER@
     fi
 fi
 """
@@ -232,20 +237,39 @@ fi
 _PURGE = """\
 if [ "$1" = purge ]; then
     if [ -n "@STATE@" ]; then rm -rf "/var/lib/@STATE@"; fi
-    if getent passwd @USER@ >/dev/null 2>&1; then userdel @USER@ >/dev/null 2>&1 || true; fi
-    if getent group @USER@ >/dev/null 2>&1; then groupdel @USER@ >/dev/null 2>&1 || true; fi
+    # Only a user that this package made carries its comment; one that was there before it stays.
+    if [ "$(getent passwd @USER@ | cut -d: -f5)" = "@COMMENT@" ]; then
+        userdel @USER@ >/dev/null 2>&1 || true
+        if getent group @USER@ >/dev/null 2>&1; then groupdel @USER@ >/dev/null 2>&1 || true; fi
+    fi
 fi
 """
 
 
+def _comment(package: LinuxPackage) -> str:
+    """The comment of the service's user, by which a purge knows that this package made it."""
+    return f"{package.name} service"
+
+
 def _command(words: Sequence[str]) -> str:
-    """A command line for ExecStart: `%` and `$` doubled, words with blanks or quotes quoted (systemd.service(5))."""
+    """A command line for ExecStart: `%` and `$` doubled, words with blanks or quotes quoted, control characters escaped
+    (systemd.service(5), "Command lines"; systemd.syntax(7), "Quoting").
+    """
     quoted = []
     for word in words:
-        text = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$")
-        quoted.append('"' + text.replace('"', '\\"') + '"' if re.search(r"[\s\"';]", text) or not text else text)
+        text = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$").replace('"', '\\"')
+        text = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+        quoted.append(f'"{text}"' if re.search(r"[\s\"';\\]", text) or not text else text)
     return " ".join(quoted)
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
 def _one_line(text: str) -> str:
-    return " ".join(text.split()).replace("%", "%%")
+    return " ".join(_CONTROL.sub(" ", text).split())
+
+
+def _literal(text: str) -> str:
+    """One line of text that nfpm leaves as it is."""
+    return _one_line(text).replace("$", "${DOLLAR}")

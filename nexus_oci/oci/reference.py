@@ -46,9 +46,7 @@ class Reference:
             )
         if colon and not _TAG.match(tag):
             raise UsageError(f"{tag!r} is not a tag", why="a tag has at most 128 letters, digits, '.', '_' and '-'")
-        return cls(
-            host=host, repository=repository, tag=tag if colon else None, digest=_digest(digest, text) if at else None
-        )
+        return cls(host=host, repository=repository, tag=tag if colon else None, digest=_digest(digest, text) if at else None)
 
     def __str__(self) -> str:
         """The full text form."""
@@ -79,7 +77,8 @@ def _digest(text: str, reference: str) -> Digest:
     try:
         return Digest(text)
     except VerificationError as error:
-        raise UsageError(f"{reference!r} ends in no digest", why=error.why, hint="write @sha256: and its digits, or no @") from error
+        hint = "write @sha256: and its digits, or no @"
+        raise UsageError(f"{reference!r} ends in no digest", why=error.why, hint=hint) from error
 
 
 def _looks_like_host(text: str) -> bool:

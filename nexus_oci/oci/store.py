@@ -144,8 +144,7 @@ class VerifiedReader:
         if self._read != self._descriptor.size or found != self._descriptor.digest:
             raise VerificationError(
                 f"{self._origin} is damaged",
-                why=f"expected {self._descriptor.digest} ({self._descriptor.size} bytes), "
-                f"got {found} ({self._read} bytes)",
+                why=f"expected {self._descriptor.digest} ({self._descriptor.size} bytes), got {found} ({self._read} bytes)",
                 hint="run `nexus-oci build` again: damaged blobs are rebuilt and never used",
             )
 

@@ -119,12 +119,11 @@ class Descriptor:
     def from_json(cls, data: Mapping[str, Any]) -> Descriptor:
         """Read a descriptor; raises `VerificationError` where a required field is missing or of the wrong type."""
         try:
-            size = data["size"]
-            if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-                raise TypeError("size is not a whole number of bytes")
-            kind, artifact_type = data["mediaType"], data.get("artifactType")
-            if not isinstance(kind, str) or not isinstance(artifact_type, str | None):
-                raise TypeError("a media type is not text")
+            size, kind, artifact_type = data["size"], data["mediaType"], data.get("artifactType")
+            if type(size) is not int or size < 0 or not isinstance(kind, str) or not isinstance(artifact_type, str | None):
+                raise VerificationError(
+                    "a descriptor is malformed", why="a media type is no text, or the size no number of bytes"
+                )
             platform = Platform.from_json(data["platform"]) if data.get("platform") else None
             return cls(
                 media_type=kind,

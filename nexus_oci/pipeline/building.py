@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from nexus_oci.docker_engine import LABEL_PREFIX, BuildRequest, ByteEvent, Engine, Event, StepEvent
+from nexus_oci.docker_engine import LABEL_PREFIX, BuildRequest, ByteEvent, Engine, Event, LogEvent, StepEvent
 from nexus_oci.docker_engine.images import EngineImage
 from nexus_oci.errors import BuildError, CancelledError, NexusError
 from nexus_oci.oci import media_types
@@ -25,12 +25,19 @@ from nexus_oci.oci.values import Descriptor
 from nexus_oci.pipeline.base_images import BaseLayers, Bases
 from nexus_oci.pipeline.host import trust_files
 from nexus_oci.pipeline.payload import single_file
+from nexus_oci.pipeline.programs import ProgramCheck
 from nexus_oci.pipeline.progress import Progress, StepActivity, StepChanged
 from nexus_oci.pipeline.project import LOCAL, Project
 from nexus_oci.pipeline.records import Record, Records
 from nexus_oci.plan.expand import IMAGE, ROOTFS, Build, context_paths, layer_key
 from nexus_oci.plan.steps import Step
 from nexus_oci.release.image import ImageLayer, store_image
+from nexus_oci.render.dockerfile import Dockerfile
+
+FRESH = "NEXUS_FRESH"
+"""A build argument that no command reads. A value of its own lets the engine run every command below it anew."""
+_NOTICE = "nexus-oci: "
+"""What a line of a stage's output begins with that the user should see though the stage succeeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +74,7 @@ class Builder:
         self._ran: list[str] = []
         self._trust: dict[str, bytes] | None = None
         self._trust_lock = threading.Lock()
+        self._fresh = secrets.token_hex(8)
 
     def is_complete(self) -> bool:
         """Whether every step of the plan is known, so that the engine is not needed at all."""
@@ -125,6 +133,8 @@ class Builder:
             image = self.engine().image(tag)
             if image is None:
                 raise BuildError(f"the engine does not list the image that it built for {step.id}")
+            with self.engine().files(tag, platform=build.platform) as files:
+                ProgramCheck(files=files, config=image.config, platform=build.platform, title=step.id).run()
             base = self.bases.layers(build.base)
             layers = self._layers(step, build, tag, image, base)
             labels = {
@@ -212,10 +222,14 @@ class Builder:
         arguments = {}
         if "SOURCE_DATE_EPOCH" in build.dockerfile.arguments(target):
             arguments["SOURCE_DATE_EPOCH"] = str(self.project.stamp.epoch)
+        refreshed = self.no_cache and _can_be_refreshed(build.dockerfile, target)
+        if refreshed:
+            arguments[FRESH] = self._fresh
         request = BuildRequest(
             dockerfile=build.dockerfile.text, platform=build.platform, target=target, tag=tag, arguments=arguments,
             context=lambda: build.context.tar(self.project.stamp.epoch, self._host_files()), title=step.id,
-            no_cache=self.no_cache,
+            # Of an image that was built anew a moment ago this stage is a part.
+            no_cache=self.no_cache and not refreshed and target != ROOTFS,
         )  # fmt: skip
         try:
             engine.build(request, progress=self._watch(step), cancel=self.cancel)
@@ -246,6 +260,8 @@ class Builder:
                 self.progress.activity(
                     StepActivity(step=step.id, activity=activity, done=event.current, total=event.total or None)
                 )
+            elif isinstance(event, LogEvent) and event.text.startswith(_NOTICE):
+                self.progress.say(f"{step.id}: {event.text.removeprefix(_NOTICE)}")
 
         return show
 
@@ -255,6 +271,21 @@ class Builder:
             done += len(block)
             self.progress.activity(StepActivity(step=step.id, activity=activity, done=done))
             yield block
+
+
+def _can_be_refreshed(dockerfile: Dockerfile, target: str) -> bool:
+    """Whether every command that the stage needs comes after a declaration of `NEXUS_FRESH`.
+
+    The engine's own way, no cache for one build, would compile once for each step of the plan, and with empty cache mounts.
+    """
+    refreshed: set[str] = set()
+    for stage in dockerfile.closure(target):
+        declared = any(i.keyword == "ARG" and i.value.split("=")[0] == FRESH for i in stage.instructions)
+        if declared or stage.base in refreshed:
+            refreshed.add(stage.name)
+        elif any(i.keyword == "RUN" for i in stage.instructions):
+            return False
+    return bool(refreshed)
 
 
 def _shipped(config: Mapping[str, Any]) -> dict[str, Any]:

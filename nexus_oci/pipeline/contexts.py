@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -202,7 +201,9 @@ def _refuse_package_manager(definition: Definition, command: list[str], source: 
     script = _package_json(source).get("scripts", {}).get(names[0] if names else "start")
     hint = "write the command that it runs"
     if isinstance(script, str):
-        hint += f": package.json says {json.dumps(script)}, which is `command: {json.dumps(shlex.split(script))}`"
+        hint += f": package.json says {json.dumps(script)}"
+        if not re.search(r"[&|;<>$`\"'\\=]", script):
+            hint += f", which is `command: {json.dumps(script.split())}`"
     raise DefinitionError(
         f"{definition.where('nexus', 'engine', 'command')}: the image cannot run `{' '.join(command)}`",
         why=f"{command[0]} is used to build the image, and is not in it", hint=hint,

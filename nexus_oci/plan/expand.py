@@ -1,7 +1,7 @@
 """From what is to be built to the steps that build it. Pure: files were hashed and templates rendered before.
 
-A build step reads the stages that its target needs, the part of the context that those stages copy, the bases they start from, and
-the build arguments they declare. Nothing else decides its bytes, so nothing else is in its key.
+A build step reads the stages that its target needs, the part of the context that those stages copy, the bases they start from,
+and the build arguments they declare. Nothing else decides its bytes, so nothing else is in its key.
 """
 
 from __future__ import annotations
@@ -122,9 +122,7 @@ def expand(request: Request) -> Plan:
     charts: tuple[str, ...] = ()
     if request.chart is not None:
         charts = (plan.add("chart", "chart", request.chart, indexes).id,)
-    plan.add(
-        "release", "release", _annotations(request.annotations), (*indexes, *artifacts, *charts), version=request.version
-    )
+    plan.add("release", "release", _annotations(request.annotations), (*indexes, *artifacts, *charts), version=request.version)
     return Plan(name=request.name, version=request.version, epoch=request.epoch, steps=plan.steps())
 
 

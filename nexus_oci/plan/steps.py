@@ -64,9 +64,7 @@ class PlanBuilder:
     def __init__(self) -> None:
         self._steps: dict[str, Step] = {}
 
-    def add(
-        self, step_id: str, kind: Kind, inputs: Mapping[str, str], needs: tuple[str, ...] = (), **detail: Any
-    ) -> Step:
+    def add(self, step_id: str, kind: Kind, inputs: Mapping[str, str], needs: tuple[str, ...] = (), **detail: Any) -> Step:
         """Add a step; one that is there already under the same id is returned as it is."""
         if step_id in self._steps:
             return self._steps[step_id]

@@ -1,7 +1,7 @@
 """Indexes, artifacts, chart and release: small manifests over blobs that are in the store already.
 
-OCI image-spec 1.1 (image-index.md; manifest.md, "Guidelines for Artifact Usage"). All of it is a pure function of its arguments, so it
-is made anew each time and comes out the same.
+OCI image-spec 1.1 (image-index.md; manifest.md, "Guidelines for Artifact Usage"). All of it is a pure function of its
+arguments, so it is made anew each time and comes out the same.
 """
 
 from __future__ import annotations
@@ -68,9 +68,7 @@ def store_artifact(store: Store, file: BuiltFile, subject: Descriptor, annotatio
             "artifactType": artifact_type,
             "config": empty.to_json(),
             "layers": [layer.to_json()],
-            "subject": Descriptor(
-                media_type=subject.media_type, digest=subject.digest, size=subject.size
-            ).to_json(),
+            "subject": Descriptor(media_type=subject.media_type, digest=subject.digest, size=subject.size).to_json(),
             "annotations": details,
         }
     )

@@ -28,9 +28,7 @@ _METADATA = frozenset(
     ("USER", "WORKDIR", "ENTRYPOINT", "CMD", "LABEL", "EXPOSE", "ENV", "HEALTHCHECK", "STOPSIGNAL", "VOLUME", "ARG", "SHELL",
      "MAINTAINER", "ONBUILD")
 )  # fmt: skip
-_PREDEFINED = frozenset(
-    f"{side}{part}" for side in ("BUILD", "TARGET") for part in ("PLATFORM", "OS", "ARCH", "VARIANT")
-)
+_PREDEFINED = frozenset(f"{side}{part}" for side in ("BUILD", "TARGET") for part in ("PLATFORM", "OS", "ARCH", "VARIANT"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,15 +272,11 @@ def _stage(instructions: list[Instruction], index: int, values: Mapping[str, str
     head = instructions[0]
     words = head.operands
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].upper() != "AS"):
-        raise DefinitionError(
-            f"{origin}:{head.line}: {head.text.strip()!r} is not a FROM", hint="write FROM IMAGE [AS NAME]"
-        )
+        raise DefinitionError(f"{origin}:{head.line}: {head.text.strip()!r} is not a FROM", hint="write FROM IMAGE [AS NAME]")
     platform = head.flags.get("platform", [None])[0]
     name = words[2].lower() if len(words) == 3 else str(index)
     if len(words) == 3 and not _STAGE_NAME.match(name):
-        raise DefinitionError(
-            f"{origin}:{head.line}: {words[2]!r} cannot be a stage's name", hint="begin it with a letter; then letters, digits, . _ -"
-        )
+        raise DefinitionError(f"{origin}:{head.line}: {words[2]!r} cannot be a stage's name", hint="begin it with a letter")
     base = _expanded(words[0], values)
     return Stage(name=name, index=index, base=base, platform=platform, instructions=tuple(instructions))
 

@@ -27,7 +27,7 @@ def environment(folders: Sequence[Path]) -> Environment:
     env = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader([str(folder) for folder in folders]),
         undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701  Dockerfiles are no HTML; values pass through `json` or `sh` instead
+        autoescape=False,  # Dockerfiles are no HTML; values pass through `json`, `sh` or `docker` instead
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -96,8 +96,6 @@ def _quote(value: Any) -> str:
     """Quote for ENV and LABEL: double quotes, with the Dockerfile's own variables and escapes disarmed."""
     text = str(value)
     if "\n" in text or "\r" in text:
-        raise DefinitionError(
-            f"{text[:40]!r} has a line break", why="a Dockerfile's ENV and LABEL values are one line each"
-        )
+        raise DefinitionError(f"{text[:40]!r} has a line break", why="a Dockerfile's ENV and LABEL values are one line each")
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
     return f'"{escaped}"'
