@@ -1,5 +1,5 @@
 # `make demo` and `make test` set everything up themselves, in either order, and need Python 3.11 or later and make.
-.PHONY: help demo test unit integration lint schema lock environment engine clean
+.PHONY: help demo test unit integration lint schema lock environment engine requirements clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -40,6 +40,13 @@ schema: environment ## write the definition's JSON schema anew
 
 lock: engine ## pin the bases' packages anew
 	@$(VENV)/bin/nexus-oci lock
+
+requirements.lock.new: pyproject.toml
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
+		--all-extras --group dev pyproject.toml --output-file $@
+
+requirements: requirements.lock.new ## pin the Python packages anew (needs uv)
+	mv requirements.lock.new requirements.lock
 
 clean: ## remove what builds and tests left
 	rm -rf dist .pytest_cache .mypy_cache .ruff_cache

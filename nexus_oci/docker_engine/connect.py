@@ -233,6 +233,7 @@ class Watch:
         self._done = threading.Event()
         self._response: Response | None = None
         self._lock = threading.Lock()
+        self._told = False
 
     def attach(self, response: Response) -> None:
         """Name the answer whose connection is to be cut."""
@@ -261,6 +262,7 @@ class Watch:
             self._done.set()
             if thread:
                 thread.join()
+                self._tell()
             if self._response is not None:
                 self._response.close()
 
@@ -271,7 +273,14 @@ class Watch:
                     self._cut()
                 return
 
+    def _tell(self) -> None:
+        """Tell the engine of a cancellation that the body noticed before the watching thread did."""
+        if self._cancel is not None and self._cancel.is_set() and not self._told:
+            with suppress(NexusError):
+                self._cut()
+
     def _cut(self) -> None:
+        self._told = True
         if self._stop:
             self._stop()
         with self._lock:

@@ -150,7 +150,7 @@ def _listed(manifest: Path) -> dict[str, Descriptor]:
     """The files that a manifest.json lists, below artifacts/ and charts/; none where it is not there."""
     try:
         outputs = json.loads(manifest.read_bytes())["outputs"]
-        found = {str(item["path"]): Descriptor.from_json(item) for item in outputs}
+        found = {str(item["path"]): Descriptor.from_json({**item, "platform": None}) for item in outputs}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, LookupError, TypeError, RecursionError, VerificationError) as error:

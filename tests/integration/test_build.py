@@ -171,8 +171,11 @@ def test_a_build_with_nothing_changed_needs_no_engine(reference: Reference, buil
 def test_a_lost_file_of_dist_comes_back_from_the_store_without_the_engine(reference: Reference, built: Project) -> None:
     (built.dist / "artifacts" / "runtime" / "nexus-engine_1.0.0_arm64.deb").unlink()
     (built.dist / "charts" / "nexus-engine-1.0.0.tgz").write_bytes(b"changed")
-    (built.dist / "artifacts" / "stray").write_bytes(b"of an earlier build")
+    own = built.dist / "artifacts" / "notes.txt"
+    own.write_bytes(b"the user's own")
     built.done("build", DOCKER_HOST=NEVER)
+    assert own.read_bytes() == b"the user's own"
+    own.unlink()
     assert artifacts(built.dist) == artifacts(reference.dist)
 
 
