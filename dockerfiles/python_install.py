@@ -37,9 +37,7 @@ class Pip:
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run pip; what it says is kept, to be shown where it matters."""
         command = [sys.executable, "-c", PIP.format(self.machine), "--disable-pip-version-check", "--no-input", "--no-color"]
-        return subprocess.run(
-            [*command, *arguments], check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        return subprocess.run([*command, *arguments], check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     @property
     def tags(self) -> list[str]:
@@ -129,7 +127,7 @@ def is_compiled(wheel: Path) -> bool:
 
 
 def python_version(version: str) -> str:
-    """A semantic version as Python writes it (PEP 440), for projects that would ask git; what that cannot say is a local label."""
+    """A semantic version as Python writes it (PEP 440), for projects that ask git; what that cannot say is a local label."""
     match = re.fullmatch(r"(\d+\.\d+\.\d+)(?:-(a|alpha|b|beta|rc|dev)\.?(\d+))?(?:\+([\w.-]+))?", version)
     if match is None:
         number, _, rest = version.partition("-")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nexus_oci.errors import DefinitionError
@@ -32,6 +32,8 @@ class ServiceUnit:
     restart: str
     state_directory: str
     runtime_directory: str
+    working_directory: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +147,8 @@ def unit_file(service: ServiceUnit) -> str:
         ],
         "Service": [
             "Type=exec", f"ExecStart={_command(service.command)}", f"User={service.user}", f"Group={service.user}",
+            f"WorkingDirectory={service.working_directory}" if service.working_directory else "",
+            *(f"Environment={_assignment(key, value)}" for key, value in sorted(service.environment.items())),
             f"Restart={service.restart}", "RestartSec=2s",
             f"StateDirectory={service.state_directory}" if service.state_directory else "",
             f"RuntimeDirectory={service.runtime_directory}" if service.runtime_directory else "",
@@ -261,6 +265,11 @@ def _command(words: Sequence[str]) -> str:
         text = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
         quoted.append(f'"{text}"' if re.search(r"[\s\"';\\]", text) or not text else text)
     return " ".join(quoted)
+
+
+def _assignment(key: str, value: str) -> str:
+    """A variable for Environment, where `$` means nothing (systemd.exec(5), "Environment")."""
+    return _command([f"{key}={value}"]).replace("$$", "$")
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Protocol, Self
 
 from nexus_oci.errors import NotFoundError, StoreError, VerificationError
 from nexus_oci.oci import media_types
@@ -117,10 +117,20 @@ class BlobWriter:
         self.discard()
 
 
+class Readable(Protocol):
+    """What a blob is read from: a file, or a registry's answer."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes; empty at the end."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
 class VerifiedReader:
     """Reads a blob and checks size and digest at its end; raises `VerificationError` there. A context manager."""
 
-    def __init__(self, file: BinaryIO, descriptor: Descriptor, origin: str) -> None:
+    def __init__(self, file: Readable, descriptor: Descriptor, origin: str) -> None:
         self._file = file
         self._descriptor = descriptor
         self._origin = origin

@@ -75,7 +75,7 @@ class Platform:
     def parse(cls, text: str) -> Platform:
         """Read `os/architecture[/variant]`; raises `ValueError` for anything else."""
         parts = text.split("/")
-        if len(parts) not in (2, 3) or not all(re.fullmatch(r"[a-z0-9_.]+", part) for part in parts):
+        if len(parts) not in (2, 3) or not all(re.fullmatch(r"[a-z0-9][a-z0-9_.]*", part) for part in parts):
             raise ValueError(f"{text!r} is not a platform: write os/architecture, as in linux/amd64")
         variant = parts[2] if len(parts) == 3 else None
         architecture = _ARCHITECTURE_ALIASES.get(parts[1], parts[1])

@@ -1,7 +1,7 @@
 """What a build is given: the values its template is rendered with, and the files of its context.
 
-The context has `source/` (the engine's source), `files/` (what the image adds, where it goes), `package/` (what packages add), `nexus/`
-(the program's own scripts) and `trust/` (the host's; added when the build is sent, and in no key).
+The context has `source/` (the engine's source), `files/` (what the image adds, where it goes), `package/` (what packages add),
+`nexus/` (the program's own scripts) and `trust/` (the host's; added when the build is sent, and in no key).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from nexus_oci.render.context import Context, ContextFile, folder, in_memory
 if TYPE_CHECKING:
     from nexus_oci.definition.definition import Definition
     from nexus_oci.definition.distribution_model import Distribution
+    from nexus_oci.definition.engine_model import Engine
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "386": "i686", "arm": "armv7l"}
 _NODE_CPUS = {"amd64": "x64", "386": "ia32", "ppc64le": "ppc64"}
@@ -120,17 +121,28 @@ def linux_package(
     unit = None
     user = package.user or (name if service else "")
     if service:
-        command = service.command or (*(distribution.image.command or engine.command), *distribution.image.arguments)
-        program = command[0] if command[0].startswith("/") else f"/usr/bin/{command[0]}"
+        command = list(service.command or (*(distribution.image.command or engine.command), *distribution.image.arguments))
+        surroundings = _surroundings(engine)
+        environment = dict(surroundings.environment)
+        if engine.runtime == "node":
+            command = _node_command(command, f"/usr/lib/{engine.name}")
+        if not command[0].startswith("/"):
+            if engine.runtime == "go":
+                command[0] = f"/usr/bin/{command[0]}"
+            else:
+                command.insert(0, "/usr/bin/env")
+                environment["PATH"] = surroundings.path
         unit = linux.ServiceUnit(
             name=service.name or name,
             description=service.description or engine.title or engine.name,
             documentation=engine.documentation or engine.url,
-            command=(program, *command[1:]),
+            command=tuple(command),
             user=user,
             restart=service.restart,
             state_directory=service.state_directory,
             runtime_directory=service.runtime_directory,
+            working_directory=surroundings.work,
+            environment=environment,
         )
     return linux.LinuxPackage(
         name=name, version=stamp.version, architecture=platform.architecture, maintainer=engine.maintainer,
@@ -144,27 +156,46 @@ def _packs(distribution: Distribution) -> bool:
     return any(name != "image" for name in distribution.formats)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a runtime's engine needs around it, in an image or on a host: where programs are, where it starts, variables."""
+
+    path: str
+    work: str
+    environment: Mapping[str, str]
+
+
+def _surroundings(engine: Engine) -> Surroundings:
+    home = f"/usr/lib/{engine.name}"
+    work = f"{home}/app"
+    if engine.runtime == "python":
+        environment = {"PYTHONUSERBASE": home, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+        if not engine.python.project:
+            environment["PYTHONPATH"] = work
+        return Surroundings(path=f"{home}/bin:{_PATH}", work=work, environment=environment)
+    if engine.runtime == "node":
+        return Surroundings(path=_PATH, work=work, environment={"NODE_ENV": "production"})
+    if engine.runtime == "binary":
+        return Surroundings(path=f"{home}:{home}/bin:{_PATH}", work=home, environment={})
+    return Surroundings(path=_PATH, work="", environment={})
+
+
+def _node_command(command: list[str], home: str) -> list[str]:
+    """The command of a package is a script that node runs."""
+    if not command or command[0] == "node" or "/" in command[0]:
+        return command
+    return ["node", f"{home}/app/node_modules/.bin/{command[0]}", *command[1:]]
+
+
 def _image_values(
     definition: Definition, distribution: Distribution, home: str, source: Mapping[str, ContextFile]
 ) -> dict[str, Any]:
     engine, image = definition.engine, distribution.image
     command = list(image.command or engine.command)
-    path, work, environment = _PATH, "", {}
-    if engine.runtime == "python":
-        path = f"{home}/bin:{_PATH}"
-        work = f"{home}/app"
-        environment = {"PYTHONUSERBASE": home, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-        if not engine.python.project:
-            environment["PYTHONPATH"] = work
-    elif engine.runtime == "node":
-        work = f"{home}/app"
-        environment = {"NODE_ENV": "production"}
+    surroundings = _surroundings(engine)
+    if engine.runtime == "node":
         _refuse_package_manager(definition, command, source)
-        if command and command[0] != "node" and "/" not in command[0]:
-            command = ["node", f"{home}/app/node_modules/.bin/{command[0]}", *command[1:]]
-    elif engine.runtime == "binary":
-        path = f"{home}:{home}/bin:{_PATH}"
-        work = home
+        command = _node_command(command, home)
     if not command:
         raise DefinitionError(
             f"{definition.where('nexus', 'engine')}: the engine has no command",
@@ -175,9 +206,9 @@ def _image_values(
         "command": command,
         "arguments": list(image.arguments),
         "user": f"{image.user}:{image.user if image.group is None else image.group}",
-        "working_directory": image.working_directory or work,
-        "path": path,
-        "environment": {**environment, **image.environment},
+        "working_directory": image.working_directory or surroundings.work,
+        "path": surroundings.path,
+        "environment": {**surroundings.environment, **image.environment},
         "ports": list(image.ports),
         "volumes": _volumes(engine.runtime, distribution),
         "stop_signal": image.stop_signal,

@@ -1,7 +1,7 @@
 """Verify: every digest and size of a release, recomputed; all faults are reported, not just the first.
 
-1. The reference is resolved to a digest once. 2. Every manifest is read, and its raw bytes hashed. 3. Every blob below it is read and
-hashed. 4. In an image, the config's platform is its descriptor's, and each layer's uncompressed digest is the config's diff_id.
+1. The reference is resolved to a digest once. 2. Every manifest is read, and its raw bytes hashed. 3. Every blob below it is read
+and hashed. 4. In an image, the config's platform is its descriptor's, and each layer's uncompressed digest is the config's diff_id.
 5. Artifacts refer to an index of the release. Signatures and policies are not checked here.
 """
 
@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
-from nexus_oci.errors import NexusError
+from nexus_oci.errors import NexusError, VerificationError
 from nexus_oci.oci import media_types
-from nexus_oci.oci.values import Descriptor, Digest, Manifest
-from nexus_oci.transfer.ends import BlobStream, Source
-
-_BLOCK = 1 << 20
+from nexus_oci.oci.gzip import inflated
+from nexus_oci.oci.store import VerifiedReader
+from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Descriptor, Digest, Manifest
+from nexus_oci.transfer.ends import Source
 
 
 @dataclass(kw_only=True)
@@ -37,6 +37,7 @@ def verify_graph(source: Source, root: Descriptor, *, jobs: int = 4) -> Verifica
     result = Verification(root=root)
     manifests: dict[Digest, Manifest] = {}
     platforms: dict[Digest, Descriptor] = {}
+    subjects: dict[Digest, Digest] = {}
     queue = [root]
     while queue:
         descriptor = queue.pop()
@@ -45,16 +46,19 @@ def verify_graph(source: Source, root: Descriptor, *, jobs: int = 4) -> Verifica
             continue
         try:
             manifest = source.manifest(descriptor)
+            children, subject = manifest.manifests, manifest.subject
+            _ = manifest.blobs  # its descriptors are checked as they are read
         except NexusError as error:
             result.faults.append(f"manifest {descriptor.digest}: {error.what}")
             continue
         manifests[descriptor.digest] = manifest
+        if subject is not None:
+            subjects[descriptor.digest] = subject.digest
         result.manifests += 1
-        queue += manifest.manifests
-    for manifest in manifests.values():
-        subject = manifest.subject
-        if subject is not None and subject.digest not in manifests:
-            result.faults.append(f"artifact {manifest.descriptor.digest} refers to {subject.digest}, which is not in it")
+        queue += children
+    for artifact, about in subjects.items():
+        if about not in manifests:
+            result.faults.append(f"artifact {artifact} refers to {about}, which is not in it")
     diff_ids = _check_blobs(source, manifests, result, jobs)
     for digest, manifest in manifests.items():
         _check_image(source, platforms[digest], manifest, diff_ids, result)
@@ -70,9 +74,9 @@ def _check_blobs(
 
     def check(blob: Descriptor) -> tuple[Descriptor, Digest | None, str]:
         try:
-            with _closing(source.open_blob(blob)) as stream:
-                return blob, _read(stream, blob.media_type == media_types.LAYER_GZIP), ""
-        except (NexusError, zlib.error) as error:
+            with _reader(source, blob) as reader:
+                return blob, _read(reader, blob.media_type == media_types.LAYER_GZIP), ""
+        except NexusError as error:
             return blob, None, f"blob {blob.digest}: {error}"
 
     with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -87,27 +91,25 @@ def _check_blobs(
     return diff_ids
 
 
-class _closing:
-    """A context manager around a stream."""
-
-    def __init__(self, stream: BlobStream) -> None:
-        self._stream = stream
-
-    def __enter__(self) -> BlobStream:
-        return self._stream
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
+def _reader(source: Source, blob: Descriptor) -> VerifiedReader:
+    """A reader that hashes what it reads, whatever the source remembers of having verified it before."""
+    return VerifiedReader(source.open_blob(blob, verify=False), blob, "it")
 
 
-def _read(stream: BlobStream, unpack: bool) -> Digest | None:
-    """Read to the verified end; with `unpack`, the digest of the uncompressed bytes."""
+def _read(reader: VerifiedReader, unpack: bool) -> Digest | None:
+    """Read to the verified end; with `unpack`, the digest of the uncompressed bytes. Memory stays small however they unpack."""
     digest = hashlib.sha256()
-    unzip = zlib.decompressobj(31)
-    while block := stream.read(_BLOCK):
+    for block in inflated(reader, "the layer") if unpack else reader:
         if unpack:
-            digest.update(unzip.decompress(block))
+            digest.update(block)
     return Digest("sha256:" + digest.hexdigest()) if unpack else None
+
+
+def _config(source: Source, config: Descriptor) -> Any:
+    if config.size > MAX_MANIFEST_SIZE:
+        raise VerificationError("it is too large to be a config", why=f"it has {config.size} bytes")
+    with _reader(source, config) as reader:
+        return json.loads(b"".join(reader))
 
 
 def _check_image(
@@ -117,13 +119,12 @@ def _check_image(
     if manifest.is_index or config is None or config.media_type != media_types.CONFIG:
         return
     try:
-        with _closing(source.open_blob(config)) as stream:
-            document = json.loads(b"".join(iter(lambda: stream.read(_BLOCK), b"")))
-    except (NexusError, ValueError) as error:
+        document = _config(source, config)
+        stated = (document.get("rootfs") or {}).get("diff_ids") or []
+    except (NexusError, ValueError, AttributeError, RecursionError) as error:
         result.faults.append(f"config {config.digest}: {error}")
         return
     found = [diff_ids.get(layer.digest) for layer in manifest.layers]
-    stated = (document.get("rootfs") or {}).get("diff_ids") or []
     if None not in found and found != stated:
         result.faults.append(f"image {manifest.descriptor.digest}: its layers do not unpack to its config's diff_ids")
     platform = descriptor.platform

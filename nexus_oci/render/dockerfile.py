@@ -71,6 +71,11 @@ class Instruction:
         return [_unquoted(word) for word in rest.split()]
 
     @property
+    def words(self) -> list[str]:
+        """All words as a shell would part them, which is how ARG is read."""
+        return [_unquoted(word) for word in _WORD.findall(self.value)]
+
+    @property
     def unwrapped(self) -> Instruction:
         """What an ONBUILD would run; else the instruction itself."""
         match = _INSTRUCTION.match(self.value) if self.keyword == "ONBUILD" else None
@@ -131,7 +136,7 @@ class Dockerfile:
                     f"{origin}:{instruction.line}: {instruction.keyword} stands before the first FROM",
                     why="only ARG may stand there",
                 )
-        values = dict(word.partition("=")[::2] for instruction in before for word in instruction.operands if "=" in word)
+        values = dict(word.partition("=")[::2] for instruction in before for word in instruction.words if "=" in word)
         stages: list[Stage] = []
         for index, (start, end) in enumerate(zip(starts, [*starts[1:], len(found)], strict=True)):
             stage = _stage(found[start:end], index, values, origin)
@@ -174,7 +179,7 @@ class Dockerfile:
 
     def arguments(self, name: str) -> frozenset[str]:
         """The build arguments that the stage declares, in all, without the engine's own platform arguments."""
-        declared = (i.operands for stage in self.closure(name) for i in stage.instructions if i.keyword == "ARG")
+        declared = (i.words for stage in self.closure(name) for i in stage.instructions if i.keyword == "ARG")
         return frozenset(word.partition("=")[0] for words in declared for word in words) - _PREDEFINED
 
     def _needs(self, stage: Stage) -> Iterator[tuple[Stage | None, str]]:

@@ -71,7 +71,7 @@ def pulled(engine: docker.DockerClient, pushed: str, native: str) -> Iterator[st
     try:
         yield str(image.id)
     finally:
-        engine.images.remove(f"{pushed}/engine:1.0.0")
+        engine.images.remove(image.id, force=True)
 
 
 @contextlib.contextmanager
@@ -218,7 +218,7 @@ def test_docker_pulls_the_index_by_its_digest(
         printed = engine.containers.run(image.id, ["--version"], remove=True, read_only=True, user=STRANGER)
         assert b"1.0.0" in printed
     finally:
-        engine.images.remove(f"{pushed}/runtime@{digest}")
+        engine.images.remove(image.id, force=True)
 
 
 def test_the_image_has_no_shell(engine: docker.DockerClient, pulled: str) -> None:
@@ -252,7 +252,7 @@ def test_the_foreign_image_runs_where_there_is_an_emulator(
             with running(engine, image.id, platform=foreign) as container:
                 check_answers(container)
     finally:
-        engine.images.remove(f"{pushed}/engine:1.0.0")
+        engine.images.remove(image.id, force=True)
 
 
 def test_skopeo_copies_all_platforms_into_a_layout(reference: Reference, pushed: str, tmp_path: Path) -> None:
@@ -402,10 +402,10 @@ bases:
         locked = json.loads((project.root / "images" / "bases.lock").read_bytes())["bases"]["above"]
         assert locked["digest"] == reference.store.tags()["runtime:1.0.0"]["digest"]
         project.done("build")
-        (image,) = [i for tag in Layout(project.dist / "oci").tags() if ":" in tag for i in Layout(project.dist / "oci").images(tag).values()]
+        shipped = Layout(project.dist / "oci").images("container:2.0.0")[native]
         base = reference.store.images("runtime:1.0.0")[native]
-        assert image.layers[: len(base.layers)] == base.layers
-        assert image.config["config"]["Labels"]["org.opencontainers.image.base.digest"] == base.descriptor["digest"]
+        assert shipped.layers[: len(base.layers)] == base.layers
+        assert shipped.config["config"]["Labels"]["org.opencontainers.image.base.digest"] == base.descriptor["digest"]
     finally:
-        for name in {tag for image in engine.images.list("nexus-oci.local/above") for tag in image.tags}:
-            engine.images.remove(name)
+        for image in engine.images.list("nexus-oci.local/above"):
+            engine.images.remove(image.id, force=True)
