@@ -2,8 +2,8 @@
 
     python benchmarks/main_job.py [--runs 3] [--skip-cold]
 
-A copy of the reference engine is built in a scratch folder. `--skip-cold` leaves out the comparison of processors, for which the engine's
-caches of compiled Go are emptied. From the engine to the store for an all-new image: benchmarks/layers.py.
+A copy of the reference engine is built in a scratch folder. `--skip-cold` leaves out the comparison of processors, for which
+the engine's caches of compiled Go are emptied. From the engine to the store for an all-new image: benchmarks/layers.py.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def bench_platforms(folder: Path) -> None:
         subprocess.run(prune, check=True, capture_output=True)
         output = str(folder / platform.replace("/", "-"))
         seconds[platform] = median(
-            1, lambda p=platform, o=output: nexus_oci(folder, "build", "-d", "container", "-p", p, "--no-cache", "-o", o)  # type: ignore[misc]
+            1,
+            lambda p=platform, o=output: nexus_oci(folder, "build", "-d", "container", "-p", p, "--no-cache", "-o", o),  # type: ignore[misc]
         )
     ratio = seconds["linux/arm64"] / seconds["linux/amd64"]
     handler = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists()
@@ -158,9 +159,7 @@ with builder._target(step, build, "image") as tag, builder._target(step, build, 
 peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
 print(json.dumps({"taken": taken, "size": image.size, "tag": "nexus-oci-bench:known", "peak": int(peak) >> 10}))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(folder)], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     answer = json.loads(done.stdout.splitlines()[-1])
     return answer["taken"], answer
 

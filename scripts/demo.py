@@ -1,7 +1,7 @@
 """`make demo`: builds the reference engine's distributions, pushes them to a registry, pulls them back and verifies.
 
-REGISTRY=HOST[:PORT]/NAMESPACE names a registry of one's own; without it one is started in a container on this machine's loopback, and left
-running so that what was pushed can be looked at.
+REGISTRY=HOST[:PORT]/NAMESPACE names a registry of one's own; without it one is started in a container on this machine's
+loopback, and left running so that what was pushed can be looked at.
 """
 
 from __future__ import annotations

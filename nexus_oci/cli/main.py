@@ -94,7 +94,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        command.main(standalone_mode=False)
+        command.main(prog_name="nexus-oci", standalone_mode=False)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  no traceback reaches a user unasked
         _end(error, as_lines=False)

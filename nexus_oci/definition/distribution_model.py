@@ -40,9 +40,9 @@ FORMATS: Final[Mapping[str, tuple[Format, ...]]] = {"runtime": ("image", "tar.gz
 """The formats of each distribution, in the order in which they are listed everywhere."""
 
 _SECRET = re.compile(
-    r"(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|PRIVATE_?KEY|API_?KEY|CREDENTIALS?)(?:_|$)", re.I
+    r"(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|PRIVATE_?KEY|API_?KEY|CREDENTIALS?)(?:_|$)", re.IGNORECASE
 )
-_ABOUT_A_SECRET = re.compile(r"_(?:FILE|PATH|DIR|DIRECTORY|URL|TTL|SECONDS|NAME|HEADER|LENGTH)$", re.I)
+_ABOUT_A_SECRET = re.compile(r"_(?:FILE|PATH|DIR|DIRECTORY|URL|TTL|SECONDS|NAME|HEADER|LENGTH)$", re.IGNORECASE)
 _ID = Annotated[StrictInt, Field(ge=0, le=4_294_967_294)]
 
 

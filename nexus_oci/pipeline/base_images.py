@@ -106,9 +106,13 @@ class Bases:
     def _rootfs(self, local: LocalBase, step: str) -> RootFs:
         assert isinstance(local.spec, DebianBase)  # noqa: S101  registry bases have no root filesystem of ours
         return make_rootfs(
-            local.image.name, local.spec, local.packages, architecture=local.architecture, epoch=local.epoch,
+            local.image.name,
+            local.spec,
+            local.packages,
+            architecture=local.architecture,
+            epoch=local.epoch,
             host=self.host(step),
-        )  # fmt: skip
+        )
 
     def host(self, step: str = "base") -> Host:
         """The machine that makes root filesystems, with our engine for where it lacks mmdebstrap."""
@@ -126,11 +130,15 @@ class Bases:
         text, context = self.project.toolboxes[name]
         self.engine().build(
             BuildRequest(
-                dockerfile=text, platform=self.project.settings.build_platform, tag=name, temporary=False,
-                context=lambda: context.tar(0), title="the toolbox",
+                dockerfile=text,
+                platform=self.project.settings.build_platform,
+                tag=name,
+                temporary=False,
+                context=lambda: context.tar(0),
+                title="the toolbox",
             ),
             cancel=self.cancel,
-        )  # fmt: skip
+        )
         self.progress.step(StepChanged(step=step, state="done"))
 
     def _debian_layers(self, local: LocalBase) -> BaseLayers:
@@ -138,7 +146,9 @@ class Bases:
 
         def work() -> Record:
             rootfs = self._rootfs(local, local.image.step)
-            layer = store_layer_from_file(self.store, rootfs.path, Rewriting(epoch=local.epoch), origin=f"base {local.image.name}")
+            layer = store_layer_from_file(
+                self.store, rootfs.path, Rewriting(epoch=local.epoch), origin=f"base {local.image.name}"
+            )
             facts = {"layer": layer.to_json(), "engine": str(rootfs.digest)}
             return Record(key=key, step=f"layer {local.image.step}", inputs={}, blobs=(layer.descriptor,), facts=facts)
 
@@ -148,17 +158,17 @@ class Bases:
             descriptor=layer.descriptor, diff_id=layer.diff_id, created_by=f"base {local.image.name} {local.image.local_name}"
         )
         return BaseLayers(
-            layers=(shipped,), digest=self._own_manifest(local, (shipped,)), known={record.facts["engine"]: layer},
+            layers=(shipped,),
+            digest=self._own_manifest(local, (shipped,)),
+            known={record.facts["engine"]: layer},
             links=layer.links,
-        )  # fmt: skip
+        )
 
     def _registry_layers(self, local: LocalBase) -> BaseLayers:
         assert isinstance(local.spec, RegistryBase)  # noqa: S101  the caller looked
         assert local.digest is not None  # noqa: S101  a registry base is locked by digest
         reference = Reference.parse(local.spec.image).at(local.digest)
-        manifest, layers = pull_base_layers(
-            self.store, reference, local.image.platform, self.project.settings.environment
-        )
+        manifest, layers = pull_base_layers(self.store, reference, local.image.platform, self.project.settings.environment)
         engine = self.engine().image(local.image.local_name)
         if engine is None or len(engine.diff_ids) != len(layers):
             raise BuildError(f"the engine's copy of base {local.image.name} differs from the registry's")

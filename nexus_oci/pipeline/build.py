@@ -82,18 +82,12 @@ def build_release(settings: Settings, options: BuildOptions, engine: LazyEngine,
             progress.say(f"WARNING: {gone.what}. The lock is refreshed; the build goes on with newer packages.")
             refreshed = [str(package) for package in gone.packages]
             project = _with_fresh_lock(project, builder, progress)
-    metadata = build_metadata(
-        project, engine=engine.described, refreshed=refreshed, seconds=time.monotonic() - started
-    )
+    metadata = build_metadata(project, engine=engine.described, refreshed=refreshed, seconds=time.monotonic() - started)
     return assemble_release(project, store, built, metadata)
 
 
-def _builder(
-    project: Project, store: Store, options: BuildOptions, engine: LazyEngine, progress: Progress
-) -> Builder:
-    return Builder(
-        project=project, store=store, engine=engine, progress=progress, jobs=options.jobs, no_cache=options.no_cache
-    )
+def _builder(project: Project, store: Store, options: BuildOptions, engine: LazyEngine, progress: Progress) -> Builder:
+    return Builder(project=project, store=store, engine=engine, progress=progress, jobs=options.jobs, no_cache=options.no_cache)
 
 
 def _for_engine(project: Project, engine: Engine) -> Project:
@@ -133,4 +127,3 @@ def refresh(project: Project, builder: Builder, names: tuple[str, ...]) -> dict[
     architectures = sorted({local.architecture for local in project.bases.values() if local.architecture})
     platforms = {debian_architecture(p.architecture, p.variant) for p in project.definition.platforms}
     return resolve(wanted, sorted({*architectures, *platforms}), builder.bases.host("lock"), project.lock)
-

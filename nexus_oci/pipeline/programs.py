@@ -80,9 +80,10 @@ class ProgramCheck:
     def _can_run(self, name: str, key: str, found: _Stat) -> None:
         if not found.mode & 0o111:
             raise BuildError(
-                f"{self.title}: the program {name!r} is not executable", why=f"the mode of {found.path} is {found.mode:04o}",
+                f"{self.title}: the program {name!r} is not executable",
+                why=f"the mode of {found.path} is {found.mode:04o}",
                 hint="make the file executable in the engine's source (chmod +x)",
-            )  # fmt: skip
+            )
         head = self.files.head(found.path, _HEAD)
         if head.startswith(b"#!"):
             self._interpreter(name, key, head.partition(b"\n")[0][2:].decode(errors="replace").split())
@@ -98,7 +99,7 @@ class ProgramCheck:
                 f"{self.title}: the program {name!r} is a script for {words[0]}, which the image does not have",
                 why="the runtime bases have no shell",
                 hint=f"let `{key}` name the program itself, or choose a base with {words[0]}",
-            )  # fmt: skip
+            )
         if posixpath.basename(words[0]) == "env":
             wanted = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
             if wanted:
@@ -134,11 +135,12 @@ class ProgramCheck:
                 f"{self.title}: no installed package has the command {command!r}",
                 why=f"{folder} does not have it",
                 hint="add the package to the dependencies of package.json, or correct `engine.command`",
-            )  # fmt: skip
+            )
         raise BuildError(
-            f"{self.title}: the image has no file {path}", why="node is told to run it",
+            f"{self.title}: the image has no file {path}",
+            why="node is told to run it",
             hint="correct `engine.node.entry` or `engine.command`; paths are relative to the source",
-        )  # fmt: skip
+        )
 
 
 def elf_interpreter(head: bytes) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexus_oci.bases.rootfs import rootfs_key
-from nexus_oci.bases.values import BaseLock, DebianBase, LockedDebian, LockedPackage, RegistryBase
+from nexus_oci.bases.values import BaseLock, DebianBase, LockedPackage, RegistryBase
 from nexus_oci.errors import DefinitionError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.gzip import ENCODER
@@ -93,7 +93,7 @@ class Project:
 
 
 def default_folder() -> Path:
-    """The folder of the shipped images/, dockerfiles/, helm/ and policies/: beside the package in a checkout, inside it in a wheel."""
+    """The folder of the shipped images/, dockerfiles/ and helm/: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).resolve().parent.parent
     inside = package / "defaults"
     return inside if inside.is_dir() else package.parent
@@ -133,9 +133,12 @@ def assemble(settings: Settings, definition: Definition, checkout: Checkout, loc
         if packs:
             toolbox = _toolbox(settings, definition, lock, bases, toolboxes, nfpm)
         images = LocalImages(
-            base=base.image.local_name, build_base=build_base, toolbox=toolbox,
-            build_platform=settings.build_platform, buildkit=settings.buildkit,
-        )  # fmt: skip
+            base=base.image.local_name,
+            build_base=build_base,
+            toolbox=toolbox,
+            build_platform=settings.build_platform,
+            buildkit=settings.buildkit,
+        )
         values = template_values(definition, distribution, platform, source, stamp, images)
         folders = [settings.root / "dockerfiles", settings.defaults / "dockerfiles"]
         template = f"{definition.engine.runtime}.Dockerfile.j2"
@@ -157,14 +160,29 @@ def assemble(settings: Settings, definition: Definition, checkout: Checkout, loc
     images_used += [_toolbox_image(settings, name, bases) for name in toolboxes]
     plan = expand(
         Request(
-            name=definition.engine.name, version=stamp.version, epoch=stamp.epoch, builds=builds, images=images_used,
-            annotations=labels, chart=_chart_inputs(definition, chart_files, stamp), encoder=ENCODER,
+            name=definition.engine.name,
+            version=stamp.version,
+            epoch=stamp.epoch,
+            builds=builds,
+            images=images_used,
+            annotations=labels,
+            chart=_chart_inputs(definition, chart_files, stamp),
+            encoder=ENCODER,
         )
-    )  # fmt: skip
+    )
     return Project(
-        settings=settings, definition=definition, checkout=checkout, stamp=stamp, lock=lock, bases=bases,
-        toolboxes=toolboxes, builds=tuple(builds), chart_files=chart_files, nfpm=nfpm, plan=plan,
-    )  # fmt: skip
+        settings=settings,
+        definition=definition,
+        checkout=checkout,
+        stamp=stamp,
+        lock=lock,
+        bases=bases,
+        toolboxes=toolboxes,
+        builds=tuple(builds),
+        chart_files=chart_files,
+        nfpm=nfpm,
+        plan=plan,
+    )
 
 
 def read_locks(settings: Settings) -> BaseLock:
@@ -189,9 +207,13 @@ def base_specs(definition: Definition) -> dict[str, DebianBase | RegistryBase]:
             found[name] = RegistryBase(image=str(getattr(base, "image", "")), purpose=purpose)  # type: ignore[arg-type]
         else:
             found[name] = DebianBase(
-                suite=debian.suite, packages=debian.packages, components=debian.components, exclude=debian.exclude,
-                dependencies=debian.dependencies, purpose=purpose,  # type: ignore[arg-type]
-            )  # fmt: skip
+                suite=debian.suite,
+                packages=debian.packages,
+                components=debian.components,
+                exclude=debian.exclude,
+                dependencies=debian.dependencies,
+                purpose=purpose,  # type: ignore[arg-type]
+            )
     return found
 
 
@@ -226,9 +248,7 @@ def _wanted(settings: Settings, definition: Definition) -> list[tuple[Distributi
     names = {distribution.distribution for distribution in definition.distributions}
     for name in settings.distributions:
         if name not in names:
-            raise DefinitionError(
-                f"there is no distribution {name!r}", why="the definition has " + ", ".join(sorted(names))
-            )
+            raise DefinitionError(f"there is no distribution {name!r}", why="the definition has " + ", ".join(sorted(names)))
     found = []
     for distribution in definition.distributions:
         if settings.distributions and distribution.distribution not in settings.distributions:
@@ -252,9 +272,7 @@ def _with_formats(settings: Settings, distribution: Distribution) -> Distributio
     return distribution.model_copy(update={"formats": formats})
 
 
-def _local_base(
-    definition: Definition, lock: BaseLock, name: str, platform: Platform, found: dict[str, LocalBase]
-) -> LocalBase:
+def _local_base(definition: Definition, lock: BaseLock, name: str, platform: Platform, found: dict[str, LocalBase]) -> LocalBase:
     """What base `name` is called in the engine on `platform`; the lock decides, and nothing is made."""
     from nexus_oci.bases.resolve import debian_architecture
 
@@ -264,16 +282,19 @@ def _local_base(
     specs = base_specs(definition)
     if name not in specs:
         raise DefinitionError(
-            f"there is no base {name!r}", why="the definition has " + ", ".join(sorted(specs)),
+            f"there is no base {name!r}",
+            why="the definition has " + ", ".join(sorted(specs)),
             hint="declare it under `bases:` in images/nexus.yaml",
-        )  # fmt: skip
+        )
     spec = specs[name]
     if isinstance(spec, RegistryBase):
         locked = lock.image(name, spec)
         image = BaseImage(
-            name=name, platform=platform, pin={"image": spec.image, "digest": str(locked.digest)},
+            name=name,
+            platform=platform,
+            pin={"image": spec.image, "digest": str(locked.digest)},
             local_name=f"{LOCAL}/{name}:{locked.digest.short}-{platform.slug}",
-        )  # fmt: skip
+        )
         found[key] = LocalBase(image=image, spec=spec, digest=locked.digest)
         return found[key]
     architecture = debian_architecture(platform.architecture, platform.variant)

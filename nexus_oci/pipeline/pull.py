@@ -1,4 +1,4 @@
-"""Pull: a release, one distribution of it, or single formats, from a registry back to disk; every digest is checked on the way."""
+"""Pull: a release, an image, or single formats, from a registry back to disk; every digest is checked on the way."""
 
 from __future__ import annotations
 
@@ -127,10 +127,13 @@ def _artifacts(source: Source, manifest: Manifest) -> list[Descriptor]:
         if artifact.artifact_type in known:
             detailed.append(
                 Descriptor(
-                    media_type=descriptor.media_type, digest=descriptor.digest, size=descriptor.size,
-                    annotations=artifact.annotations, artifact_type=artifact.artifact_type,
+                    media_type=descriptor.media_type,
+                    digest=descriptor.digest,
+                    size=descriptor.size,
+                    annotations=artifact.annotations,
+                    artifact_type=artifact.artifact_type,
                 )
-            )  # fmt: skip
+            )
     return detailed
 
 
@@ -140,9 +143,10 @@ def _write_file(store: Store, artifact: Descriptor, folder: Path) -> Path:
     title = layers[0].annotations.get(media_types.TITLE, "") if len(layers) == 1 else ""
     if not title or "/" in title or title in (".", "..") or "\x00" in title:
         raise VerificationError(
-            f"artifact {artifact.digest.short} has no usable file name", why=f"its title is {title!r}",
+            f"artifact {artifact.digest.short} has no usable file name",
+            why=f"its title is {title!r}",
             hint="it was not pushed by this program, or was tampered with",
-        )  # fmt: skip
+        )
     copy_out(store, layers[0], folder / title)
     return folder / title
 

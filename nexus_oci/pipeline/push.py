@@ -39,9 +39,10 @@ def parse_destination(text: str) -> Reference:
     reference = Reference.parse(text.rstrip("/"))
     if reference.tag or reference.digest:
         raise UsageError(
-            f"{text!r} names one image", why="a release is pushed to a namespace, in which it has several names",
+            f"{text!r} names one image",
+            why="a release is pushed to a namespace, in which it has several names",
             hint="write HOST/NAMESPACE, as in registry.example:5000/team",
-        )  # fmt: skip
+        )
     return reference
 
 
@@ -69,9 +70,7 @@ def push_release(
         if repository is None:
             continue
         end = RegistryEnd(client, f"{destination.repository}/{repository}")
-        reports.append(
-            copy_graph(source, end, child, referrers=True, mount_from=top.repository, jobs=jobs, on_event=on_event)
-        )
+        reports.append(copy_graph(source, end, child, referrers=True, mount_from=top.repository, jobs=jobs, on_event=on_event))
         names.append((end, store.manifest(child), child.annotations[media_types.TAG]))
     names.append((top, release, tag))
     written = []
@@ -84,16 +83,15 @@ def push_release(
 
 def find_release(store: Store, version: str | None) -> tuple[Descriptor, str]:
     """The release index of a store and its tag; raises `NotFoundError` where there is none, or several and no version."""
-    found = {
-        name: entry for name, entry in store.tags().items() if ":" not in name and _is_release(store, entry)
-    }
+    found = {name: entry for name, entry in store.tags().items() if ":" not in name and _is_release(store, entry)}
     if version is not None:
         tag = version.replace("+", "_")
         if tag not in found:
             raise NotFoundError(
-                f"the store has no release {version}", why=f"it has {', '.join(sorted(found)) or 'none'}",
+                f"the store has no release {version}",
+                why=f"it has {', '.join(sorted(found)) or 'none'}",
                 hint="run `nexus-oci build` first",
-            )  # fmt: skip
+            )
         return found[tag], tag
     if len(found) != 1:
         raise NotFoundError(

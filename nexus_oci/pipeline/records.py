@@ -31,9 +31,13 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """The record as plain data."""
         return {
-            "key": self.key, "step": self.step, "inputs": dict(self.inputs),
-            "blobs": [blob.to_json() for blob in self.blobs], "facts": dict(self.facts), "listing": dict(self.listing),
-        }  # fmt: skip
+            "key": self.key,
+            "step": self.step,
+            "inputs": dict(self.inputs),
+            "blobs": [blob.to_json() for blob in self.blobs],
+            "facts": dict(self.facts),
+            "listing": dict(self.listing),
+        }
 
 
 class Records:
@@ -93,9 +97,13 @@ class Records:
         try:
             data = json.loads(path.read_bytes())
             return Record(
-                key=Digest(data["key"]), step=data["step"], inputs=data["inputs"], facts=data["facts"],
-                blobs=tuple(Descriptor.from_json(blob) for blob in data["blobs"]), listing=data["listing"],
-            )  # fmt: skip
+                key=Digest(data["key"]),
+                step=data["step"],
+                inputs=data["inputs"],
+                facts=data["facts"],
+                blobs=tuple(Descriptor.from_json(blob) for blob in data["blobs"]),
+                listing=data["listing"],
+            )
         except (OSError, ValueError, KeyError, TypeError, VerificationError):
             return None
 

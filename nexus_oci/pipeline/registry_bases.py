@@ -34,9 +34,7 @@ def pull_base_layers(
     assert manifest.config is not None  # noqa: S101  an image manifest has a config
     config = json.loads(store.read(manifest.config))
     diff_ids = [Digest(value) for value in config["rootfs"]["diff_ids"]]
-    layers = tuple(
-        _layer(store, descriptor, diff_id) for descriptor, diff_id in zip(manifest.layers, diff_ids, strict=True)
-    )
+    layers = tuple(_layer(store, descriptor, diff_id) for descriptor, diff_id in zip(manifest.layers, diff_ids, strict=True))
     return root, layers
 
 
@@ -67,9 +65,10 @@ def _layer(store: Store, descriptor: Descriptor, diff_id: Digest) -> Layer:
     """The layer with its links; the tar inside is read once, which also proves the diff_id."""
     if descriptor.media_type not in (media_types.LAYER_GZIP, media_types.DOCKER_LAYER_GZIP):
         raise BuildError(
-            f"base layer {descriptor.digest.short} is {descriptor.media_type}", why="only gzip layers of bases are read",
+            f"base layer {descriptor.digest.short} is {descriptor.media_type}",
+            why="only gzip layers of bases are read",
             hint="choose a base with gzip layers",
-        )  # fmt: skip
+        )
     counted = _Counted()
     links = folder_links(counted.passing(_inflated(store, descriptor)), origin=f"base layer {descriptor.digest.short}")
     if counted.digest != diff_id:

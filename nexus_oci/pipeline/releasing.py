@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform as host
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ from nexus_oci import __version__
 from nexus_oci.oci import media_types
 from nexus_oci.oci.gzip import ENCODER
 from nexus_oci.oci.store import Store
-from nexus_oci.oci.values import Descriptor, digest_of
+from nexus_oci.oci.values import Descriptor, Platform, digest_of
 from nexus_oci.pipeline.building import Built
 from nexus_oci.pipeline.project import Project, chart_folder, release_labels
+from nexus_oci.plan.expand import Build
 from nexus_oci.release.assemble import BuiltFile, Named, store_artifact, store_chart, store_index, store_release
 from nexus_oci.release.outputs import Output, write_outputs
 
@@ -41,31 +42,47 @@ def assemble_release(project: Project, store: Store, built: Built, metadata: Map
     artifacts: list[Descriptor] = []
     outputs: list[Output] = []
     for name in sorted({build.distribution for build in project.builds}):
-        builds = [build for build in project.builds if build.distribution == name]
         distribution = project.distribution(name)
         described = {**labels, media_types.DISTRIBUTION: name, media_types.DESCRIPTION: distribution.description}
         annotations = {key: value for key, value in described.items() if value}
+        builds = [build for build in project.builds if build.distribution == name]
         index = store_index(store, [built.image(build) for build in builds], annotations)
         images[name] = Named(descriptor=index, repository=distribution.repository, tag=tag)
-        outputs.append(Output(distribution=name, platform=None, format="image", path=f"oci:{distribution.repository}:{tag}", descriptor=index))
+        outputs.append(_image_output(name, None, f"oci:{distribution.repository}:{tag}", index))
         for build in builds:
             image = built.image(build)
-            outputs.append(Output(distribution=name, platform=build.platform, format="image", path=f"oci@{image.digest}", descriptor=image))
-            for extracted in build.formats:
-                record = built.records[build.format_step(extracted)]
-                file = BuiltFile(
-                    distribution=name, platform=build.platform, format=extracted, title=str(record.facts["title"]),
-                    blob=record.blobs[0],
-                )  # fmt: skip
+            outputs.append(_image_output(name, build.platform, f"oci@{image.digest}", image))
+            for file in _files(build, built):
                 artifacts.append(store_artifact(store, file, index, annotations))
-                path = f"artifacts/{name}/{file.title}"
-                outputs.append(Output(distribution=name, platform=build.platform, format=extracted, path=path, descriptor=file.blob))
+                outputs.append(_file_output(file))
     charts = _charts(project, store, images, labels, outputs)
     release = store_release(store, images=list(images.values()), artifacts=artifacts, charts=charts, annotations=labels)
     _name(store, tag, release, [*images.values(), *charts], artifacts)
     outputs.append(Output(distribution=None, platform=None, format="release", path=f"oci:{tag}", descriptor=release))
     write_outputs(store, store.root.parent, outputs, {**metadata, "release": release.digest})
     return Release(version=project.stamp.version, descriptor=release, images=images, outputs=tuple(outputs))
+
+
+def _image_output(distribution: str, platform: Platform | None, path: str, descriptor: Descriptor) -> Output:
+    return Output(distribution=distribution, platform=platform, format="image", path=path, descriptor=descriptor)
+
+
+def _file_output(file: BuiltFile) -> Output:
+    path = f"artifacts/{file.distribution}/{file.title}"
+    return Output(distribution=file.distribution, platform=file.platform, format=file.format, path=path, descriptor=file.blob)
+
+
+def _files(build: Build, built: Built) -> Iterator[BuiltFile]:
+    """The extracted files of one build."""
+    for name in build.formats:
+        record = built.records[build.format_step(name)]
+        yield BuiltFile(
+            distribution=build.distribution,
+            platform=build.platform,
+            format=name,
+            title=str(record.facts["title"]),
+            blob=record.blobs[0],
+        )
 
 
 def _charts(
@@ -82,12 +99,17 @@ def _charts(
     if project.definition.registry:
         _set(values, chart.values.repository, f"{project.definition.registry}/{image.repository}")
     packaged = package_chart(
-        chart_folder(project.settings, chart), version=project.stamp.version, app_version=project.stamp.version, values=values,
+        chart_folder(project.settings, chart),
+        version=project.stamp.version,
+        app_version=project.stamp.version,
+        values=values,
         epoch=project.stamp.epoch,
-    )  # fmt: skip
+    )
     manifest = store_chart(store, config=packaged.config, archive=packaged.archive, annotations=labels)
     archive = store.manifest(manifest).layers[0]
-    outputs.append(Output(distribution=None, platform=None, format="chart", path=f"charts/{packaged.file_name}", descriptor=archive))
+    outputs.append(
+        Output(distribution=None, platform=None, format="chart", path=f"charts/{packaged.file_name}", descriptor=archive)
+    )
     return [Named(descriptor=manifest, repository=f"charts/{packaged.name}", tag=packaged.tag)]
 
 
@@ -99,9 +121,7 @@ def _set(values: dict[str, Any], path: str, value: str) -> None:
     values[last] = value
 
 
-def _name(
-    store: Store, tag: str, release: Descriptor, named: Sequence[Named], artifacts: Sequence[Descriptor]
-) -> None:
+def _name(store: Store, tag: str, release: Descriptor, named: Sequence[Named], artifacts: Sequence[Descriptor]) -> None:
     """Name everything in index.json at once: the release by its version, the rest by repository and version."""
     names = {tag: release}
     for item in named:

@@ -33,18 +33,15 @@ class Checkout:
     dirty: bool
 
 
-def check_out(
-    definition: Definition, cache: Path, environment: Mapping[str, str], say: Callable[[str], None]
-) -> Checkout:
+def check_out(definition: Definition, cache: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> Checkout:
     """Find, or fetch, the engine's source and decide version, commit and epoch.
 
     The epoch is SOURCE_DATE_EPOCH where it is set, else the time of the newest commit involved. Raises `DefinitionError`
     where the source is missing or the version cannot be told.
     """
+    from nexus_oci.definition.engine_model import GitSource, GitVersion
     from nexus_oci.definition.source_control import inspect
     from nexus_oci.definition.version import resolve_version
-
-    from nexus_oci.definition.engine_model import GitSource, GitVersion
 
     engine = definition.engine
     source = engine.source
@@ -60,8 +57,9 @@ def check_out(
     if not folder.is_dir():
         raise DefinitionError(
             f"{definition.where('nexus', 'engine', 'source')}: the source {source.path!r} is not there",
-            why="no folder of that name is there", hint="correct `engine.source` in images/nexus.yaml",
-        )  # fmt: skip
+            why="no folder of that name is there",
+            hint="correct `engine.source` in images/nexus.yaml",
+        )
     stamp = Stamp(
         version=resolve_version(engine, definition.root, checkout=top),
         commit=commit or "",
@@ -92,17 +90,21 @@ def _git(*arguments: str) -> None:
     try:
         done = subprocess.run(  # noqa: S603  no shell; the address was checked by the definition
             ["git", *arguments],  # noqa: S607  the user's git, as PATH has it
-            check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=1800,
+            check=False,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=1800,
             env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
-        )  # fmt: skip
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DefinitionError("the engine's source cannot be fetched", why=f"git does not run: {error}") from error
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise UnreachableError(
-            "the engine's source cannot be fetched", why=f"git said: {lines[-1][:300] if lines else 'nothing'}",
+            "the engine's source cannot be fetched",
+            why=f"git said: {lines[-1][:300] if lines else 'nothing'}",
             hint="check `engine.source.git` and `engine.source.commit`, and that git may read that repository from here",
-        )  # fmt: skip
+        )
 
 
 def source_files(definition: Definition, checkout: Checkout) -> dict[str, ContextFile]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexus_oci.oci import media_types
-from nexus_oci.oci.values import Descriptor, Manifest
+from nexus_oci.oci.values import Descriptor
 from nexus_oci.transfer.ends import Source
 
 
@@ -22,8 +22,11 @@ class Node:
     def to_json(self) -> dict[str, Any]:
         """The node as plain data."""
         data: dict[str, Any] = {
-            "label": self.label, "digest": self.descriptor.digest, "mediaType": self.descriptor.media_type, "size": self.size,
-        }  # fmt: skip
+            "label": self.label,
+            "digest": self.descriptor.digest,
+            "mediaType": self.descriptor.media_type,
+            "size": self.size,
+        }
         return data | {"children": [child.to_json() for child in self.children]} if self.children else data
 
 
@@ -31,7 +34,7 @@ def describe(source: Source, name: str, root: Descriptor) -> Node:
     """The tree below a manifest; `name` is what the root is called."""
     manifest = source.manifest(root)
     if manifest.is_index:
-        children = tuple(describe(source, _child_name(manifest, child), child) for child in manifest.manifests)
+        children = tuple(describe(source, _child_name(child), child) for child in manifest.manifests)
     else:
         children = tuple(
             Node(label=_blob_name(blob, index), descriptor=blob, size=blob.size) for index, blob in enumerate(manifest.blobs)
@@ -40,7 +43,7 @@ def describe(source: Source, name: str, root: Descriptor) -> Node:
     return Node(label=name, descriptor=root, size=size, children=children)
 
 
-def _child_name(index: Manifest, child: Descriptor) -> str:
+def _child_name(child: Descriptor) -> str:
     notes = child.annotations
     if media_types.REPOSITORY in notes:
         return f"{notes[media_types.REPOSITORY]}:{notes[media_types.TAG]}"
@@ -53,7 +56,9 @@ def _blob_name(blob: Descriptor, index: int) -> str:
     if media_types.TITLE in blob.annotations:
         return blob.annotations[media_types.TITLE]
     known = {
-        media_types.CONFIG: "config", media_types.EMPTY: "empty config", media_types.HELM_CONFIG: "chart's metadata",
+        media_types.CONFIG: "config",
+        media_types.EMPTY: "empty config",
+        media_types.HELM_CONFIG: "chart's metadata",
         media_types.HELM_CHART: "chart",
-    }  # fmt: skip
+    }
     return known.get(blob.media_type, f"layer {index}")

@@ -1,8 +1,8 @@
 """Verify: every digest and size of a release, recomputed; all faults are reported, not just the first.
 
 1. The reference is resolved to a digest once. 2. Every manifest is read, and its raw bytes hashed. 3. Every blob below it is read
-and hashed. 4. In an image, the config's platform is its descriptor's, and each layer's uncompressed digest is the config's diff_id.
-5. Artifacts refer to an index of the release. Signatures and policies are not checked here.
+and hashed. 4. In an image, the config's platform is its descriptor's, and each layer's uncompressed digest is the config's
+diff_id. 5. Artifacts refer to an index of the release. Signatures and policies are not checked here.
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ def verify_graph(source: Source, root: Descriptor, *, jobs: int = 4) -> Verifica
     return result
 
 
-def _check_blobs(
-    source: Source, manifests: dict[Digest, Manifest], result: Verification, jobs: int
-) -> dict[Digest, Digest]:
+def _check_blobs(source: Source, manifests: dict[Digest, Manifest], result: Verification, jobs: int) -> dict[Digest, Digest]:
     """Read every blob once; returns blob digest → digest of what a gzip layer unpacks to."""
     blobs = {blob.digest: blob for manifest in manifests.values() for blob in manifest.blobs}
     diff_ids: dict[Digest, Digest] = {}

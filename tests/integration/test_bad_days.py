@@ -186,7 +186,9 @@ def engine_socket() -> str:
     return path
 
 
-def test_an_engine_that_dies_in_the_middle_of_a_build_is_named(reference: Reference, project: Project, native: str, tmp_path: Path) -> None:
+def test_an_engine_that_dies_in_the_middle_of_a_build_is_named(
+    reference: Reference, project: Project, native: str, tmp_path: Path
+) -> None:
     building = threading.Event()
     with same_image(reference, project, native):
         with relay_to_socket(tmp_path / "e.sock", engine_socket()) as relay:
@@ -281,7 +283,9 @@ def test_a_damaged_blob_is_never_pushed(reference: Reference, built: Project) ->
 
 
 def tags_of(registry: FaultyRegistry) -> dict[str, str]:
-    return {f"{name}:{tag}": digest for name, repository in registry.repositories.items() for tag, digest in repository.tags.items()}
+    return {
+        f"{name}:{tag}": digest for name, repository in registry.repositories.items() for tag, digest in repository.tags.items()
+    }
 
 
 def test_a_registry_that_nobody_serves_is_named(reference: Reference) -> None:
@@ -292,9 +296,7 @@ def test_a_registry_that_nobody_serves_is_named(reference: Reference) -> None:
     assert "refused" in said
 
 
-@pytest.mark.parametrize(
-    ("status", "word"), [(401, "docker login"), (403, "forbids"), (500, "500")], ids=["401", "403", "500"]
-)
+@pytest.mark.parametrize(("status", "word"), [(401, "docker login"), (403, "forbids"), (500, "500")], ids=["401", "403", "500"])
 def test_a_registry_that_refuses_is_named_and_nothing_is_tagged(reference: Reference, status: int, word: str) -> None:
     extra = {"WWW_Authenticate": 'Basic realm="test"'} if status == 401 else {}
     with faulty_registry() as registry:
@@ -318,36 +320,37 @@ def test_a_busy_and_stumbling_registry_gets_everything_in_the_end(reference: Ref
 
 
 HOSTILE = """\
-FROM --platform={{ build_platform }} {{ toolbox }} AS hostile
-ARG NEXUS_FRESH
+FROM --platform={{ build_platform }} {{ toolbox }} AS image
 ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin
-RUN mkdir -p /out/etc /format && echo good > /out/etc/good && chmod +x /out/etc/good && echo good > /format/good.tar.gz && COMMAND
-FROM scratch AS rootfs
-COPY --from=hostile /out/ /rootfs/
-FROM {{ base }} AS image
-COPY --from=rootfs /rootfs/ /
+RUN echo good > /etc/good && chmod +x /etc/good && IN-IMAGE
 USER 1000:1000
 ENTRYPOINT ["/etc/good"]
-FROM scratch AS tar.gz
-COPY --from=hostile /format/ /tar.gz/
+FROM --platform={{ build_platform }} {{ toolbox }} AS tar.gz
+ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin
+RUN mkdir /tar.gz && echo good > /tar.gz/good.tar.gz && IN-FORMAT
 """
+"""Nothing is copied between these stages: an engine's own COPY makes a plain file of a device."""
 
 
 @pytest.mark.parametrize(
-    ("command", "message"),
+    ("in_image", "in_format", "message"),
     [
-        ("mknod /out/etc/disk b 8 0", r"etc/disk(.|\n)*device nodes"),
-        ("mkfifo /out/etc/pipe", r"etc/pipe(.|\n)*fifos"),
-        ("ln -s ../../../../etc/shadow /out/etc/link", r"leaves the tree: .*etc/link"),
-        ("rm /format/good.tar.gz", r"no file"),
-        ("echo more > /format/more.tar.gz", r"more than one file"),
-        ("rm /format/good.tar.gz && ln -s /etc/shadow /format/good.tar.gz", r"good\.tar\.gz.*no plain file"),
-        ("rm /format/good.tar.gz && mknod /format/good.tar.gz c 1 5", r"good\.tar\.gz(.|\n)*device nodes"),
+        ("mknod /etc/disk b 8 0", "true", r"block device: '?etc/disk(.|\n)*device nodes"),
+        ("mkfifo /etc/pipe", "true", r"fifo: '?etc/pipe(.|\n)*fifos"),
+        ("ln -s ../../../../etc/shadow /etc/link", "true", r"leaves the tree: '?etc/link"),
+        ("true", "rm /tar.gz/*", r"no file"),
+        ("true", "echo more > /tar.gz/more.tar.gz", r"more than one file"),
+        ("true", "ln -sf /etc/shadow /tar.gz/good.tar.gz", r"good\.tar\.gz.*no plain file"),
+        ("true", "ln -sf ../../etc/shadow /tar.gz/good.tar.gz", r"leaves the tree: .*good\.tar\.gz"),
+        ("true", "rm /tar.gz/* && mknod /tar.gz/good.tar.gz c 1 5", r"good\.tar\.gz(.|\n)*device nodes"),
     ],
-    ids=["a device", "a fifo", "a link that leaves the tree", "no file", "two files", "a link as file", "a device as file"],
-)
+    ids=[
+        "a device", "a fifo", "a link that leaves the tree", "no file", "two files", "a link as file", "a leaving link as file",
+        "a device as file",
+    ],
+)  # fmt: skip
 def test_what_a_hostile_stage_leaves_is_refused(
-    reference: Reference, tmp_path: Path, native: str, command: str, message: str
+    reference: Reference, tmp_path: Path, native: str, in_image: str, in_format: str, message: str
 ) -> None:
     project = Project(root=tmp_path / "hostile", environment=reference.project.environment)
     project.write("tree/program", "none\n")
@@ -357,7 +360,7 @@ def test_what_a_hostile_stage_leaves_is_refused(
         f"platforms: [{native}]\n",
     )
     project.write(RUNTIME, "distribution: runtime\nformats: [image, tar.gz]\n")
-    project.write("dockerfiles/binary.Dockerfile.j2", HOSTILE.replace("COMMAND", command))
+    project.write("dockerfiles/binary.Dockerfile.j2", HOSTILE.replace("IN-IMAGE", in_image).replace("IN-FORMAT", in_format))
     shutil.copy(reference.project.root / "images" / "bases.lock", project.root / "images" / "bases.lock")
     finished = project.run("build")
     said = finished.refused(1)
@@ -402,7 +405,8 @@ def test_a_base_image_that_is_not_what_the_lock_says_is_refused(
             manifests[digest] = (kind, data.replace(b"NEXUS-ENGINE", b"NEXUS-ENGINF"))
         finished = project.run("build")
         said = finished.refused(4)
-    assert "above" in said or "team/runtime" in said
+        assert registry.host in said
+        assert "sha256:" in said
     assert engine.images.list("nexus-oci.local/above") == []
     assert not (project.dist / "manifest.json").exists()
 
@@ -426,7 +430,10 @@ def test_a_package_that_is_gone_refreshes_the_lock_loudly_or_is_refused(
     assert "WARNING" in done.err
     metadata = json.loads((project.dist / "metadata.json").read_bytes())
     assert any("media-types" in package for package in metadata["lock"]["refreshed"])
-    refreshed = {package["name"]: package for package in json.loads(path.read_bytes())["bases"]["static"]["packages"][native.partition("/")[2]]}
+    refreshed = {
+        package["name"]: package
+        for package in json.loads(path.read_bytes())["bases"]["static"]["packages"][native.partition("/")[2]]
+    }
     assert refreshed["media-types"]["version"] != "0.0.1"
 
 

@@ -204,7 +204,10 @@ def test_a_file_that_only_packages_carry_builds_no_image(reference: Reference, b
     states = built.done("--log-format", "json", "build", "--platform", "linux/arm64").states()
     assert ran(states) == {"tar.gz runtime linux/arm64", "deb runtime linux/arm64"}
     store = Layout(built.dist / "oci")
-    assert store.images("runtime:1.0.0")["linux/arm64"].descriptor == reference.store.images("runtime:1.0.0")["linux/arm64"].descriptor
+    assert (
+        store.images("runtime:1.0.0")["linux/arm64"].descriptor
+        == reference.store.images("runtime:1.0.0")["linux/arm64"].descriptor
+    )
 
 
 def test_a_change_in_one_distribution_builds_that_one_only(reference: Reference, built: Project) -> None:
@@ -283,7 +286,9 @@ def test_an_image_says_how_it_runs_and_what_it_is(
 
 
 def test_layers_are_in_canonical_form(reference: Reference) -> None:
-    layers = {layer for tag in ("runtime:1.0.0", "engine:1.0.0") for i in reference.store.images(tag).values() for layer in i.layers}
+    layers = {
+        layer for tag in ("runtime:1.0.0", "engine:1.0.0") for i in reference.store.images(tag).values() for layer in i.layers
+    }
     assert len(layers) == 4
     for layer in layers:
         entries = members(reference.store.tar(layer))

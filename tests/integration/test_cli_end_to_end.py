@@ -48,9 +48,7 @@ def test_check_says_that_the_definition_is_valid(reference: Reference) -> None:
     assert whole["bases"]["static"]
 
 
-def test_the_plan_is_the_same_each_time_and_holds_no_path_of_this_machine(
-    reference: Reference, project: Project
-) -> None:
+def test_the_plan_is_the_same_each_time_and_holds_no_path_of_this_machine(reference: Reference, project: Project) -> None:
     first = reference.project.done("--json", "plan")
     second = project.done("--json", "plan")
     assert first.data["digest"] == second.data["digest"]
@@ -90,7 +88,9 @@ def test_the_plan_as_a_table_names_every_step_and_its_reasons(reference: Referen
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_wrong_call_is_answered_with_what_to_do(reference: Reference, arguments: tuple[str, ...], code: int, message: str) -> None:
+def test_a_wrong_call_is_answered_with_what_to_do(
+    reference: Reference, arguments: tuple[str, ...], code: int, message: str
+) -> None:
     assert message in reference.project.run(*arguments, DOCKER_HOST=NEVER).refused(code)
 
 

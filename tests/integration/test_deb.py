@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 CONFIG = "/etc/nexus-engine/runtime.toml"
 CONFFILES = {CONFIG, *(f"/etc/nexus-engine/policies/{name}.json" for name in ("access", "rate", "release-gate"))}
 UNIT = "/usr/lib/systemd/system/nexus-engine.service"
-OF_DPKG = ("/var/lib/dpkg", "/var/log", "/var/cache", "/root", "/tmp", "/run")  # noqa: S108
+OF_DPKG = ("/var/lib/dpkg", "/var/log", "/var/cache", "/root", "/tmp", "/run")
 """Where dpkg itself writes, whatever it installs; /run is empty at every start of a machine."""
 ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/subuid", "/etc/subgid")
 BACKUPS = {f"{path}-" for path in ACCOUNTS} | {"/etc/.pwd.lock"}
@@ -56,7 +56,11 @@ def accounts(clean: Machine) -> dict[str, str]:
 
 
 def owned(clean: Machine) -> set[str]:
-    return {line.split()[0] for line in clean.run("dpkg-query", "-W", "-f=${Conffiles}\n", "nexus-engine").splitlines() if line.strip()}
+    return {
+        line.split()[0]
+        for line in clean.run("dpkg-query", "-W", "-f=${Conffiles}\n", "nexus-engine").splitlines()
+        if line.strip()
+    }
 
 
 def test_it_says_what_a_package_must(clean: Machine, deb: Path, native: str) -> None:
@@ -91,7 +95,7 @@ def test_it_installs_runs_and_purges_without_a_trace(clean: Machine, deb: Path) 
     assert {"/usr/bin/nexus-engine", "/usr/share/man/man8/nexus-engine.8", UNIT, *CONFFILES} <= added
 
     clean.run("dpkg", "--remove", "nexus-engine")
-    assert CONFFILES <= set(clean.files(*OF_DPKG))
+    assert set(clean.files(*OF_DPKG)) >= CONFFILES
     assert clean.attempt("test", "-e", "/usr/bin/nexus-engine")[0] == 1
 
     clean.run("dpkg", "--purge", "nexus-engine")

@@ -329,7 +329,7 @@ def test_a_container_runs_in_its_box_and_is_removed(docker: Engine) -> None:
         environment={"A": "err"},
         user="1234",
         read_only=True,
-        tmpfs=("/tmp",),  # noqa: S108
+        tmpfs=("/tmp",),
     )
     result = docker.run(wanted)
     assert result.exit_code == 3

@@ -238,9 +238,7 @@ def test_the_engine_becomes_healthy(engine: docker.DockerClient, pulled: str) ->
         wait_for(container, lambda: container.attrs["State"]["Health"]["Status"] == "healthy", 60)
 
 
-def test_the_foreign_image_runs_where_there_is_an_emulator(
-    engine: docker.DockerClient, pushed: str, foreign: str
-) -> None:
+def test_the_foreign_image_runs_where_there_is_an_emulator(engine: docker.DockerClient, pushed: str, foreign: str) -> None:
     """It was built without one; qemu's is registered for this test alone, by root, where the machine has none."""
     image = engine.images.pull(f"{pushed}/engine", "1.0.0", platform=foreign)
     try:

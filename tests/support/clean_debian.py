@@ -43,8 +43,8 @@ def _build(client: docker.DockerClient, tag: str, packages: str) -> None:
     with tempfile.TemporaryDirectory(prefix="nexus-oci-debian-") as name:
         rootfs = Path(name) / "rootfs.tar"
         include = [f"--include={packages}"] if packages else []
-        made = subprocess.run(  # noqa: S603
-            ["mmdebstrap", "--variant=minbase", *include, SUITE, str(rootfs)],  # noqa: S607
+        made = subprocess.run(
+            ["mmdebstrap", "--variant=minbase", *include, SUITE, str(rootfs)],
             check=False, capture_output=True, text=True,
         )  # fmt: skip
         if made.returncode:
@@ -74,7 +74,9 @@ class Machine:
 
     def attempt(self, *command: str) -> tuple[int, str]:
         """A command's exit code, and what it prints."""
-        code, output = self.container.exec_run(list(command), environment={"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"})
+        code, output = self.container.exec_run(
+            list(command), environment={"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+        )
         return code, output.decode(errors="replace")
 
     def put(self, path: Path, folder: str = "/root") -> str:

@@ -36,7 +36,7 @@ def emulated(platform: str) -> Iterator[str]:
             yield f"qemu for {machine} ({' or '.join(_PACKAGES)})"
             return
         mount = Path(name)
-        mounted = subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", name], check=False, capture_output=True, text=True)  # noqa: S603, S607
+        mounted = subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", name], check=False, capture_output=True, text=True)
         if mounted.returncode:
             yield f"binfmt_misc, which this kernel does not mount: {mounted.stderr.strip()}"
             return
@@ -45,12 +45,14 @@ def emulated(platform: str) -> Iterator[str]:
             # F: the kernel opens qemu now, so that it is found from inside containers too.
             magic = _escaped(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00" + code)
             mask = _escaped(b"\xff" * 7 + b"\x00" * 9 + b"\xfe\xff\xff\xff")
-            (mount / "register").write_bytes(b":" + entry.name.encode() + b":M::" + magic + b":" + mask + b":" + str(qemu).encode() + b":F")
+            (mount / "register").write_bytes(
+                b":" + entry.name.encode() + b":M::" + magic + b":" + mask + b":" + str(qemu).encode() + b":F"
+            )
             yield ""
         finally:
             if entry.exists():
                 entry.write_text("-1")
-            subprocess.run(["umount", name], check=True)  # noqa: S603, S607
+            subprocess.run(["umount", name], check=True)
 
 
 def _escaped(data: bytes) -> bytes:
@@ -82,9 +84,9 @@ def _qemu(machine: str) -> Path | None:
 def _unpacked(package: str, machine: str, folder: Path) -> Path | None:
     """The emulator in a package that apt fetches and checks; nothing where it has none."""
     command = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", package]
-    subprocess.run(command, cwd=folder, check=False, capture_output=True)  # noqa: S603
+    subprocess.run(command, cwd=folder, check=False, capture_output=True)
     for deb in folder.glob(f"{package}_*.deb"):
-        subprocess.run(["dpkg-deb", "-x", str(deb), str(folder / package)], check=True, capture_output=True)  # noqa: S603, S607
+        subprocess.run(["dpkg-deb", "-x", str(deb), str(folder / package)], check=True, capture_output=True)
     for name in (f"qemu-{machine}-static", f"qemu-{machine}"):
         path = folder / package / "usr" / "bin" / name
         if path.is_file() and not path.is_symlink():

@@ -92,7 +92,7 @@ class Project:
         """The program beside the test; it is killed at the end of the block if it still runs."""
         command = [sys.executable, "-c", _PROGRAM, "-C", str(self.root), *arguments]
         variables = {**os.environ, **self.environment, **environment}
-        with subprocess.Popen(  # noqa: S603
+        with subprocess.Popen(
             command, cwd=REPOSITORY, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:  # fmt: skip
             try:
@@ -168,7 +168,7 @@ def reference_project(folder: Path, environment: Mapping[str, str]) -> Project:
 
 
 def _git(folder: Path, environment: Mapping[str, str], *arguments: str) -> None:
-    subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True, capture_output=True)  # noqa: S603, S607
+    subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True, capture_output=True)
 
 
 @dataclass(frozen=True, kw_only=True)
