@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that a container engine answers and that mmdebstrap is there, saying first what it is about to do.
+# Makes sure that a container engine answers and that mmdebstrap and git are there, saying first what it is about to do.
 set -eu
 venv=$1
 
@@ -9,6 +9,7 @@ can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; }
 
 missing=
 command -v mmdebstrap >/dev/null 2>&1 || missing="mmdebstrap"
+command -v git >/dev/null 2>&1 || missing="$missing git"
 command -v gpgv >/dev/null 2>&1 || missing="$missing gpgv"
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
 if ! answers && ! command -v dockerd >/dev/null 2>&1; then

@@ -43,7 +43,7 @@ def helm_sdk() -> ModuleType:
     """The `helm_python` module; the test is skipped, naming the package, where it cannot be loaded."""
     try:
         import helm_python
-    except Exception as error:  # a missing wheel, or a library for another machine
+    except Exception as error:  # noqa: BLE001  a missing wheel, or a library for another machine
         pytest.skip(f"helm-python-sdk is missing (PyPI; linux/amd64 wheels): {error}")
     return helm_python
 
