@@ -62,9 +62,7 @@ class DefinitionError(UsageError):
     `problems` carries every single fault, each already formatted as `file:line:column: message`.
     """
 
-    def __init__(
-        self, what: str, *, why: str | None = None, hint: str | None = None, problems: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, what: str, *, why: str | None = None, hint: str | None = None, problems: tuple[str, ...] = ()) -> None:
         super().__init__(what, why=why, hint=hint)
         self.problems = problems
 

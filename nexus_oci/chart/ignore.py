@@ -56,9 +56,7 @@ def _rule(line: str, number: int) -> _Rule:
     """One line of the file as a rule."""
     pattern = line.removeprefix("!")
     if "**" in pattern:
-        raise DefinitionError(
-            f".helmignore:{number}: {line!r} uses **", why="Helm does not know it and refuses the file"
-        )
+        raise DefinitionError(f".helmignore:{number}: {line!r} uses **", why="Helm does not know it and refuses the file")
     folders_only = pattern.endswith("/")
     pattern = pattern.removesuffix("/")
     try:

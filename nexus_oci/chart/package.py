@@ -57,9 +57,7 @@ class PackagedChart:
         return chart_tag(self.version)
 
 
-def package_chart(
-    chart_dir: Path, *, version: str, app_version: str, values: Mapping[str, object], epoch: int
-) -> PackagedChart:
+def package_chart(chart_dir: Path, *, version: str, app_version: str, values: Mapping[str, object], epoch: int) -> PackagedChart:
     """Package the chart in `chart_dir` as `version`, deploying `app_version`.
 
     `values` are written into values.yaml where the chart has those keys already (`yaml_edit.set_scalars`). `epoch`, in

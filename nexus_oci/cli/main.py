@@ -74,9 +74,11 @@ class _Verbs(click.Group):
 @click.option("-C", "directory", type=click.Path(path_type=Path), default=Path(), help="The folder where the definition is.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output on stdout.")
 @click.option(
-    "--log-format", type=click.Choice(["auto", "plain", "json"]), default="auto",
+    "--log-format",
+    type=click.Choice(["auto", "plain", "json"]),
+    default="auto",
     help="Progress on stderr: live on a terminal, plain lines otherwise, or JSON lines.",
-)  # fmt: skip
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only warnings and errors.")
 @click.version_option(__version__, prog_name="nexus-oci", message="%(prog)s %(version)s")
 @click.pass_context

@@ -44,9 +44,15 @@ def command(
     with console.display() as display:
         display.step(StepChanged(step="pull", state="started"))
         pulled = pull(
-            source, output, access(console, plain_http, ca_file), formats=wanted, platforms=parse_platforms(platforms),
-            distributions=distributions, jobs=jobs, on_event=transfer_events(display, "pull"),
-        )  # fmt: skip
+            source,
+            output,
+            access(console, plain_http, ca_file),
+            formats=wanted,
+            platforms=parse_platforms(platforms),
+            distributions=distributions,
+            jobs=jobs,
+            on_event=transfer_events(display, "pull"),
+        )
         display.step(StepChanged(step="pull", state="done"))
     if console.as_json:
         console.data({"digest": pulled.root.digest, "files": [str(path) for path in pulled.files]})

@@ -41,9 +41,13 @@ def command(
     with console.display() as display:
         display.step(StepChanged(step="push", state="started"))
         pushed = push_release(
-            store, target, access(console, plain_http, ca_file), version=release, jobs=jobs,
+            store,
+            target,
+            access(console, plain_http, ca_file),
+            version=release,
+            jobs=jobs,
             on_event=transfer_events(display, "push"),
-        )  # fmt: skip
+        )
         note = f"{human_size(pushed.bytes_sent)} sent, {pushed.blobs_mounted} blobs mounted, {pushed.blobs_skipped} there already"
         display.step(StepChanged(step="push", state="done", note=note))
     if console.as_json:
@@ -67,7 +71,8 @@ def _published(console: Console) -> str:
     registry = load(console.directory, defaults=default_folder()).registry
     if not registry:
         raise UsageError(
-            "push needs to know where to", why="neither the command nor the definition names a registry",
+            "push needs to know where to",
+            why="neither the command nor the definition names a registry",
             hint="run `nexus-oci push HOST/NAMESPACE`, or set `registry:` in images/nexus.yaml",
-        )  # fmt: skip
+        )
     return registry

@@ -118,9 +118,10 @@ def _roots(store: Store, release: str | None) -> list[tuple[str, Descriptor]]:
 
         return [(release, tags[release] if release in tags else find_release(store, release)[0])]
     releases = [
-        (name, entry) for name, entry in sorted(tags.items())
+        (name, entry)
+        for name, entry in sorted(tags.items())
         if entry.is_index and store.manifest(entry).data.get("artifactType") == media_types.RELEASE
-    ]  # fmt: skip
+    ]
     return releases or sorted(tags.items()) or [(entry.digest.short, entry) for entry in store.entries()]
 
 

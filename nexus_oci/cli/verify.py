@@ -26,15 +26,19 @@ def command(console: Console, target: str | None, release: str | None, plain_htt
     if console.as_json:
         console.data(
             {
-                "digest": root.digest, "manifests": result.manifests, "blobs": result.blobs, "size": result.size,
-                "faults": result.faults, "verified": not result.faults,
+                "digest": root.digest,
+                "manifests": result.manifests,
+                "blobs": result.blobs,
+                "size": result.size,
+                "faults": result.faults,
+                "verified": not result.faults,
             }
-        )  # fmt: skip
+        )
     if result.faults:
         raise VerificationError(
             f"{target or console.dist}: {len(result.faults)} of its parts are not what they should be",
             why="; ".join(result.faults[:10]),
             hint="build or pull it again, and do not use what is there",
-        )  # fmt: skip
+        )
     if not console.as_json:
         console.result(f"verified {root.digest}: {result.manifests} manifests, {result.blobs} blobs, {human_size(result.size)}")

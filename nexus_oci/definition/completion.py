@@ -22,9 +22,7 @@ def complete_engine(engine: Engine) -> Engine:
         command = (go.binary,)
     elif not command and engine.runtime == "node":
         command = ("node", engine.node.entry)
-    return engine.model_copy(
-        update={"title": engine.title or engine.name, "command": command, "go": go, "python": python}
-    )
+    return engine.model_copy(update={"title": engine.title or engine.name, "command": command, "go": go, "python": python})
 
 
 def complete_distribution(distribution: Distribution, engine: Engine, nexus: NexusFile) -> Distribution:

@@ -54,9 +54,7 @@ def explain(model: type[BaseModel], root: Node, error: ValidationError) -> list[
 def _follows(fault: Fault, found: list[Fault]) -> bool:
     """Whether a list counts as too short only because its entries are faulty."""
     length = len(fault.path)
-    return fault.kind == "too_short" and any(
-        len(other.path) > length and other.path[:length] == fault.path for other in found
-    )
+    return fault.kind == "too_short" and any(len(other.path) > length and other.path[:length] == fault.path for other in found)
 
 
 @dataclass(frozen=True, kw_only=True)

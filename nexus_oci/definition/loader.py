@@ -153,9 +153,7 @@ class _Loading:
             self.documents[key] = node
             found.append((key, checked))
         if not found and not self.problems:
-            self._problem(
-                NEXUS_FILE, "no distribution is defined; write `distribution: container` into images/container.yaml"
-            )
+            self._problem(NEXUS_FILE, "no distribution is defined; write `distribution: container` into images/container.yaml")
         return found
 
     def _listed(self) -> list[Path]:
@@ -175,9 +173,7 @@ class _Loading:
             place = keys[near].position
             self.problems.append(Problem(place, f"unknown key {near!r}; did you mean 'distribution'?"))
         elif stem in ALL_DISTRIBUTIONS:
-            self.problems.append(
-                Problem(node.position, f"the key 'distribution' is missing; write `distribution: {stem}`")
-            )
+            self.problems.append(Problem(node.position, f"the key 'distribution' is missing; write `distribution: {stem}`"))
         return False
 
     def _base_files(self, defaults: Path | None) -> Iterator[tuple[str, str, Path]]:

@@ -115,9 +115,7 @@ def _duplicates(references: References) -> Iterator[Problem]:
         name = checked.model.distribution
         if name in seen:
             first = references.positions.find(seen[name], "distribution")
-            yield references.problem(
-                f"the distribution {name!r} is defined twice, first at {first}", key, "distribution"
-            )
+            yield references.problem(f"the distribution {name!r} is defined twice, first at {first}", key, "distribution")
             continue
         seen[name] = key
         repository = checked.model.repository or name
@@ -137,8 +135,7 @@ def _chart(references: References) -> Iterator[Problem]:
         return
     if "distribution" in chart.model_fields_set or not known:
         yield references.problem(
-            f"chart.distribution: there is no distribution {chart.distribution!r}"
-            + did_you_mean(chart.distribution, known),
+            f"chart.distribution: there is no distribution {chart.distribution!r}" + did_you_mean(chart.distribution, known),
             *("nexus", "chart", "distribution"),
         )
 
@@ -158,9 +155,7 @@ def _distribution(
         )
 
 
-def _offered(
-    references: References, key: str, checked: Checked[Distribution], distribution: Distribution
-) -> Iterator[Problem]:
+def _offered(references: References, key: str, checked: Checked[Distribution], distribution: Distribution) -> Iterator[Problem]:
     """A distribution is for some of the definition's platforms and tiers, never for others."""
     nexus = references.nexus.model
     if nexus is None:
@@ -180,9 +175,7 @@ def _offered(
                 )
 
 
-def _formats(
-    references: References, key: str, checked: Checked[Distribution], distribution: Distribution
-) -> Iterator[Problem]:
+def _formats(references: References, key: str, checked: Checked[Distribution], distribution: Distribution) -> Iterator[Problem]:
     runtime = distribution.distribution == "runtime"
     if not runtime and "package" in distribution.model_fields_set:
         yield references.key_problem("the key 'package' goes with 'distribution: runtime' only", key, "package")
@@ -190,9 +183,7 @@ def _formats(
         return
     for index, name in enumerate(distribution.formats):
         if name not in FORMATS[distribution.distribution]:
-            yield references.problem(
-                f"formats: {name!r} is made for the distribution 'runtime' only", key, "formats", index
-            )
+            yield references.problem(f"formats: {name!r} is made for the distribution 'runtime' only", key, "formats", index)
     nexus = references.nexus
     named = nexus.model is None or not nexus.intact("engine", "maintainer") or bool(nexus.model.engine.maintainer)
     if runtime and "deb" in distribution.formats and not named:
@@ -221,9 +212,7 @@ def _environment(references: References, key: str, distribution: Distribution) -
             )
 
 
-def _base(
-    references: References, key: str, checked: Checked[Distribution], distribution: Distribution
-) -> Iterator[Problem]:
+def _base(references: References, key: str, checked: Checked[Distribution], distribution: Distribution) -> Iterator[Problem]:
     nexus, bases, names = references.nexus, references.bases, references.base_names
     if names is None or not checked.intact("base"):
         return

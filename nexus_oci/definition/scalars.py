@@ -73,8 +73,7 @@ def nanoseconds(duration: str) -> int:
     """The length of a checked duration such as `1m30s`, in nanoseconds, as an image's health check has it."""
     parts = re.findall(r"([0-9]+)(?:\.([0-9]+))?(ns|us|µs|ms|s|m|h)", duration)
     return sum(
-        int(whole) * _UNITS[unit] + (int(part) * _UNITS[unit] // 10 ** len(part) if part else 0)
-        for whole, part, unit in parts
+        int(whole) * _UNITS[unit] + (int(part) * _UNITS[unit] // 10 ** len(part) if part else 0) for whole, part, unit in parts
     )
 
 
@@ -102,9 +101,7 @@ def _inside(text: str) -> str:
 def _absolute(text: str) -> str:
     """An absolute path in an image or on a host, tidied."""
     if not text.startswith("/"):
-        raise ValueError(
-            f"{text!r} is a relative path; write where it goes from the root, as in /etc/engine/settings.json"
-        )
+        raise ValueError(f"{text!r} is a relative path; write where it goes from the root, as in /etc/engine/settings.json")
     parts = [part for part in text.split("/") if part not in ("", ".")]
     if ".." in parts or not re.match(_ABSOLUTE, text):
         raise ValueError(f"{text!r} is not a plain absolute path; it may hold neither '..' nor '\\'")
@@ -192,9 +189,7 @@ def _licence(text: str) -> str:
         elif want_name and re.fullmatch(r"(?:DocumentRef-[A-Za-z0-9.-]+:)?[A-Za-z0-9][A-Za-z0-9.-]*\+?", token):
             want_name = after_with = False
         else:
-            hint = (
-                f"; did you mean {'-'.join(tokens)!r}?" if tokens and not {"(", ")", "AND", "OR"} & set(tokens) else ""
-            )
+            hint = f"; did you mean {'-'.join(tokens)!r}?" if tokens and not {"(", ")", "AND", "OR"} & set(tokens) else ""
             raise ValueError(f"{text!r} is no SPDX license expression, as in Apache-2.0 or MIT OR BSD-3-Clause{hint}")
     if want_name or depth:
         raise ValueError(f"{text!r} is no complete SPDX license expression, as in Apache-2.0")
@@ -236,9 +231,7 @@ def _environment_value(value: Any) -> Any:
 Name = Annotated[str, _shaped(r"^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$", "lower-case letters, digits and inner hyphens")]
 """The name of an engine, a component, a base."""
 PackageName = Annotated[str, _shaped(r"^[a-z0-9][a-z0-9+.-]+$", "a package name: lower-case letters, digits and + . -")]
-UserName = Annotated[
-    str, _shaped(r"^[a-z_][a-z0-9_-]{0,30}$", "a user name: at most 31 lower-case letters, digits, _ and -")
-]
+UserName = Annotated[str, _shaped(r"^[a-z_][a-z0-9_-]{0,30}$", "a user name: at most 31 lower-case letters, digits, _ and -")]
 FileName = Annotated[str, _shaped(r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$", "a file name without a path")]
 Line = Annotated[str, _shaped(r"^[^\x00-\x1f]+$", "one line of text")]
 Repository = Annotated[
@@ -257,14 +250,10 @@ GitUrl = Annotated[
     ),
 ]
 Commit = Annotated[str, _shaped(r"^[0-9a-f]{40}$", "the 40 hexadecimal digits of a commit, not a branch or a tag")]
-Maintainer = Annotated[
-    str, _shaped(r"^[^<>\x00-\x1f]+ <[^<>@\s]+@[^<>@\s]+>$", "a name and an address: Name <mail@example.com>")
-]
+Maintainer = Annotated[str, _shaped(r"^[^<>\x00-\x1f]+ <[^<>@\s]+@[^<>@\s]+>$", "a name and an address: Name <mail@example.com>")]
 Variable = Annotated[str, _shaped(r"^[A-Za-z_][A-Za-z0-9_]*$", "the name of an environment variable")]
 GoTag = Annotated[str, _shaped(r"^[A-Za-z0-9_.]+$", "a Go build tag")]
-GoVariable = Annotated[
-    str, _shaped(r"^[A-Za-z0-9_./~-]+\.[A-Za-z0-9_]+$", "a Go variable with its package, as in main.version")
-]
+GoVariable = Annotated[str, _shaped(r"^[A-Za-z0-9_./~-]+\.[A-Za-z0-9_]+$", "a Go variable with its package, as in main.version")]
 Suite = Annotated[str, _shaped(r"^[a-z][a-z0-9-]*$", "the name of a Debian suite, as in trixie")]
 Dependency = Annotated[
     str,
@@ -274,24 +263,18 @@ Dependency = Annotated[
     ),
 ]
 Mode = Annotated[str, _shaped(r"^0[0-7]{3}$", 'a file mode in quotes, as in "0644"')]
-Signal = Annotated[
-    str, _shaped(r"^SIG(?:RTMIN\+[0-9]+|RTMAX-[0-9]+|[A-Z][A-Z0-9]+)$", "a signal's name, as in SIGTERM")
-]
+Signal = Annotated[str, _shaped(r"^SIG(?:RTMIN\+[0-9]+|RTMAX-[0-9]+|[A-Z][A-Z0-9]+)$", "a signal's name, as in SIGTERM")]
 ValuePath = Annotated[
     str, _shaped(r"^[A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*$", "a path in the chart's values, as in image.digest")
 ]
 Prefix = Annotated[str, _shaped(r"^[A-Za-z0-9_./-]*$", "what tags begin with, as in v")]
-SemanticVersion = Annotated[
-    str, AfterValidator(semantic_version), WithJsonSchema({"type": "string", "pattern": _SEMVER})
-]
+SemanticVersion = Annotated[str, AfterValidator(semantic_version), WithJsonSchema({"type": "string", "pattern": _SEMVER})]
 Duration = Annotated[str, PlainValidator(_duration), WithJsonSchema({"type": "string", "pattern": _DURATION})]
 """Text such as `1m30s`, as Go and Docker write it; `nanoseconds` gives its length."""
 InsidePath = Annotated[str, AfterValidator(_inside), WithJsonSchema({"type": "string", "pattern": _INSIDE})]
 """A relative path that cannot leave its root."""
 AbsolutePath = Annotated[str, AfterValidator(_absolute), WithJsonSchema({"type": "string", "pattern": _ABSOLUTE})]
-PlacePath = Annotated[
-    str, AfterValidator(_below_root), WithJsonSchema({"type": "string", "pattern": _ABSOLUTE[:-2] + "+$"})
-]
+PlacePath = Annotated[str, AfterValidator(_below_root), WithJsonSchema({"type": "string", "pattern": _ABSOLUTE[:-2] + "+$"})]
 """An absolute path that is not the root."""
 GoPackage = Annotated[str, AfterValidator(_go_package), WithJsonSchema({"type": "string", "pattern": _INSIDE})]
 PlatformValue = Annotated[

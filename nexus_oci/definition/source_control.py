@@ -118,9 +118,7 @@ def _git(folder: Path, *arguments: str) -> str | _Fault:
 
 def _reason(message: str, folder: Path) -> str:
     if "dubious ownership" in message:
-        return (
-            f"git does not trust {folder}, as another user owns it (git config --global --add safe.directory {folder})"
-        )
+        return f"git does not trust {folder}, as another user owns it (git config --global --add safe.directory {folder})"
     if "not a git repository" in message:
         return f"{folder} is in no git repository"
     if "does not have any commits" in message:

@@ -97,9 +97,7 @@ def _distributions(look: _Looking, definition: Definition, source: Path) -> Iter
             yield from look.anything(source, path, "image.files", name, "image", "files", target)
         if name == "runtime":
             for target, file in item.package.files.items():
-                yield from look.anything(
-                    source, file.source, "package.files", name, "package", "files", target, "source"
-                )
+                yield from look.anything(source, file.source, "package.files", name, "package", "files", target, "source")
 
 
 class _Looking:

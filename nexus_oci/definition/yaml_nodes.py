@@ -26,9 +26,7 @@ MAX_DEPTH: Final = 50
 
 Plain = str | int | float | bool | None
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
-_FLOAT = re.compile(
-    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z|[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z"
-)
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z|[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 _DISPUTED = re.compile(r"[-+]?0[0-9]+\Z|0[xob][0-9a-fA-F_]+\Z|[-+]?[0-9][0-9_]*_[0-9_]*\Z")
 _MAX_DIGITS = 18
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -163,9 +161,7 @@ def _text(path: Path, name: str) -> str:
         ) from error
     bad = re.search("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
     if bad:
-        raise _RefusedError(
-            _at(name, text[: bad.start()]), f"found the control character U+{ord(bad[0]):04X}; YAML allows none"
-        )
+        raise _RefusedError(_at(name, text[: bad.start()]), f"found the control character U+{ord(bad[0]):04X}; YAML allows none")
     return text
 
 
@@ -206,9 +202,7 @@ class _Composer:
         if self._root is None:
             raise _RefusedError(Position(self._name, 1, 1), "the file is empty; expected a mapping of keys to values")
         if self._root.entries is None:
-            raise _RefusedError(
-                self._root.position, f"found {self._root.describe()}, expected a mapping of keys to values"
-            )
+            raise _RefusedError(self._root.position, f"found {self._root.describe()}, expected a mapping of keys to values")
         return self._root
 
     def _events(self) -> Iterator[yaml.Event]:
@@ -285,8 +279,7 @@ class _Composer:
         if _DISPUTED.match(text):
             self._problem(
                 position,
-                f"found the unquoted number {text}, which YAML readers understand differently; "
-                f'write "{text}" in quotes',
+                f'found the unquoted number {text}, which YAML readers understand differently; write "{text}" in quotes',
             )
             return text
         if _INTEGER.match(text) and len(text) <= _MAX_DIGITS:
@@ -296,9 +289,7 @@ class _Composer:
     def _alias(self, event: yaml.AliasEvent) -> Node:
         position = self._mark(event.start_mark)
         if event.anchor not in self._anchors:
-            raise _RefusedError(
-                position, f"found the alias '*{event.anchor}', but nothing before it is '&{event.anchor}'"
-            )
+            raise _RefusedError(position, f"found the alias '*{event.anchor}', but nothing before it is '&{event.anchor}'")
         node = self._anchors[event.anchor]
         if node is None:
             raise _RefusedError(position, f"found the alias '*{event.anchor}' inside of what it stands for")
@@ -331,9 +322,7 @@ class _Composer:
                 self._problem(key.position, "found a merge key '<<', which YAML 1.2 does not have; write its keys out")
             elif key.scalar in entries:
                 first = entries[key.scalar].position
-                self._problem(
-                    key.position, f"the key {key.scalar!r} is written twice in one mapping, first on line {first.line}"
-                )
+                self._problem(key.position, f"the key {key.scalar!r} is written twice in one mapping, first on line {first.line}")
             else:
                 entries[key.scalar] = Entry(key.position, value)
         return entries

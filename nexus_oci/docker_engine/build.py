@@ -168,9 +168,7 @@ def _result(endpoint: Endpoint, wanted: BuildRequest, reader: BuildKitReader | C
     if reader.error is not None:
         raise reader.failure(wanted.dockerfile, wanted.title)
     if reader.image_id is None:
-        raise died(
-            f"building {wanted.title}", endpoint.address, why="the answer ended with neither an image nor an error"
-        )
+        raise died(f"building {wanted.title}", endpoint.address, why="the answer ended with neither an image nor an error")
     return reader.image_id
 
 

@@ -138,9 +138,7 @@ def unreachable(error: BaseException, doing: str, address: str) -> EngineError:
                 hint="run as root, or add the user to the socket's group: often `usermod -aG docker USER`, then log in",
             )
         if isinstance(cause, socket.gaierror):
-            return EngineError(
-                f"the container engine's host is unknown: {address}", why=str(cause), hint="correct DOCKER_HOST"
-            )
+            return EngineError(f"the container engine's host is unknown: {address}", why=str(cause), hint="correct DOCKER_HOST")
     text = str(error)
     if any(isinstance(cause, TimeoutError) for cause in causes) or "timed out" in text.lower():
         return EngineError(

@@ -186,9 +186,7 @@ def _create(client: APIClient, wanted: ContainerRequest, labels: Mapping[str, st
 
     host = client.create_host_config(
         network_mode=wanted.network,
-        mounts=[
-            EngineMount(target=m.target, source=m.source, type="bind", read_only=m.read_only) for m in wanted.mounts
-        ],
+        mounts=[EngineMount(target=m.target, source=m.source, type="bind", read_only=m.read_only) for m in wanted.mounts],
         tmpfs=dict.fromkeys(wanted.tmpfs, ""),
         read_only=wanted.read_only,
         cap_add=list(wanted.capabilities),
@@ -248,9 +246,7 @@ def exported_folder(
     """
     doing = f"reading {folder} out of {image}"
     if not folder.strip("/"):
-        raise BuildError(
-            "the root of an image cannot be read out of a container", why="the engine adds files of its own to it"
-        )
+        raise BuildError("the root of an image cannot be read out of a container", why="the engine adds files of its own to it")
     found = find_image(endpoint, image)
     if found is None:
         raise NotFoundError(f"the image {image} is not in the engine", why="it was to be read from")

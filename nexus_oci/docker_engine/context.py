@@ -15,9 +15,7 @@ _BLOCK = 512
 _END = bytes(2 * _BLOCK)
 
 
-def context_stream(
-    dockerfile: str, files: Mapping[str, bytes], context: Callable[[], Iterable[bytes]] | None
-) -> Iterator[bytes]:
+def context_stream(dockerfile: str, files: Mapping[str, bytes], context: Callable[[], Iterable[bytes]] | None) -> Iterator[bytes]:
     """The bytes of the context, in pieces.
 
     The Dockerfile and `files` come first: a tar can be continued, but its end cannot be found without reading it all.

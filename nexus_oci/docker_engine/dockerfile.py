@@ -66,9 +66,7 @@ def find_step(dockerfile: str, name: str) -> Instruction | None:
     keyword = text.partition(" ")[0].upper()
     known = instructions(dockerfile)
     stages = {i.stage for i in known if i.stage}
-    candidates = [
-        i for i in known if i.keyword == keyword and (i.stage == stage.lower() if stage else len(stages) == 1)
-    ]
+    candidates = [i for i in known if i.keyword == keyword and (i.stage == stage.lower() if stage else len(stages) == 1)]
     for candidate in candidates:
         if candidate.position == position:
             return candidate

@@ -150,9 +150,7 @@ class Engine:
         Nothing is sent where the engine has that image already. It stays in the engine, and carries `BASE_LABEL`.
         """
         own = {**(labels or {}), BASE_LABEL: str(platform)}
-        return images.load_base(
-            self.endpoint, rootfs, tag=tag, platform=platform, labels=own, diff_id=diff_id, cancel=cancel
-        )
+        return images.load_base(self.endpoint, rootfs, tag=tag, platform=platform, labels=own, diff_id=diff_id, cancel=cancel)
 
     def pull(
         self,
@@ -217,9 +215,7 @@ class Engine:
             watch.attach(response)
             yield from blocks(response, watch, doing, self.endpoint.address)
 
-    def run(
-        self, wanted: ContainerRequest, *, timeout: float = 600.0, cancel: threading.Event | None = None
-    ) -> RunResult:
+    def run(self, wanted: ContainerRequest, *, timeout: float = 600.0, cancel: threading.Event | None = None) -> RunResult:
         """Run a container to its end, `timeout` seconds at most, and remove it; a failing command is an exit code."""
         return containers.run(self.endpoint, wanted, labels=self.temporary_labels, timeout=timeout, cancel=cancel)
 
@@ -247,9 +243,7 @@ class Engine:
                     containers.remove_container(self.endpoint, str(entry["Id"]))
         for entry in built:
             if ours((entry.get("Labels") or {}).get(TEMPORARY_LABEL, "")):
-                for name in [tag for tag in entry.get("RepoTags") or () if tag != "<none>:<none>"] or [
-                    str(entry["Id"])
-                ]:
+                for name in [tag for tag in entry.get("RepoTags") or () if tag != "<none>:<none>"] or [str(entry["Id"])]:
                     self.remove_image(name, quiet=True)
 
 

@@ -42,15 +42,11 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"exit code: 127\b|code: 127\b", "a command was not found: install it in this stage's base"),
     (r"the --mount option requires|unknown flag: mount", "this needs an engine with BuildKit"),
 )
-_RAN = re.compile(
-    r'(?:executor failed running \[.*\]|process ".*" did not complete successfully): (?=exit code: \d+)', re.DOTALL
-)
+_RAN = re.compile(r'(?:executor failed running \[.*\]|process ".*" did not complete successfully): (?=exit code: \d+)', re.DOTALL)
 """What BuildKit says before the exit code: the whole command again, which stands in the headline already."""
 _PLUMBING = re.compile(r"--mount=\S+\s+|set -eu; \. /run/trust/environment;\s+")
 _TOLD_BY_STEPS = frozenset({"exec format error", "no space left on device"})
-_DEFAULT_HINT = (
-    "the lines above are the last of the step's own output; correct the step or what it reads, and build again"
-)
+_DEFAULT_HINT = "the lines above are the last of the step's own output; correct the step or what it reads, and build again"
 
 
 class StageError(BuildError):

@@ -94,12 +94,7 @@ def load_base(
     _check_rootfs(rootfs)
     layer = diff_id or _hash(rootfs)
     present = find_image(endpoint, tag)
-    if (
-        present
-        and present.diff_ids == (layer,)
-        and present.platform == platform
-        and dict(present.labels) == dict(labels)
-    ):
+    if present and present.diff_ids == (layer,) and present.platform == platform and dict(present.labels) == dict(labels):
         return present.id
     config = {
         "architecture": platform.architecture,
@@ -289,9 +284,7 @@ def _registry_error(reference: Reference, said: str) -> NotFoundError | Registry
             hint=f"log in with `docker login {reference.host}`, as the user that runs this program",
         )
     if "manifest unknown" in low or "not found" in low or "no matching manifest" in low:
-        return NotFoundError(
-            f"the base {reference} does not exist", why=said, hint="run `nexus-oci lock` to pin one that does"
-        )
+        return NotFoundError(f"the base {reference} does not exist", why=said, hint="run `nexus-oci lock` to pin one that does")
     return RegistryError(
         f"the base {reference} cannot be pulled", why=said, hint="check the network, the registry and its certificate"
     )

@@ -100,9 +100,7 @@ def _status(data: bytes) -> VertexStatus:
             texts[number] = _text(value)
         elif number in (4, 5):
             numbers[number] = _integer(value)
-    return VertexStatus(
-        id=texts.get(1, ""), vertex=texts.get(2, ""), current=numbers.get(4, 0), total=numbers.get(5, 0)
-    )
+    return VertexStatus(id=texts.get(1, ""), vertex=texts.get(2, ""), current=numbers.get(4, 0), total=numbers.get(5, 0))
 
 
 def _log(data: bytes) -> VertexLog:

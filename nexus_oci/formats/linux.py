@@ -14,9 +14,14 @@ from typing import Any
 from nexus_oci.errors import DefinitionError
 
 DEBIAN_ARCHITECTURES = {
-    "amd64": "amd64", "arm64": "arm64", "arm": "armhf", "386": "i386", "ppc64le": "ppc64el", "riscv64": "riscv64",
+    "amd64": "amd64",
+    "arm64": "arm64",
+    "arm": "armhf",
+    "386": "i386",
+    "ppc64le": "ppc64el",
+    "riscv64": "riscv64",
     "s390x": "s390x",
-}  # fmt: skip
+}
 """OCI's name of an architecture → Debian's."""
 
 
@@ -85,9 +90,10 @@ def nfpm_configuration(package: LinuxPackage, tree: str) -> bytes:
     """
     if not package.maintainer:
         raise DefinitionError(
-            "a deb needs a maintainer", why="Debian Policy 5.6.2 asks for one",
+            "a deb needs a maintainer",
+            why="Debian Policy 5.6.2 asks for one",
             hint="set `engine.maintainer: Name <mail@example.com>` in images/nexus.yaml",
-        )  # fmt: skip
+        )
     scripts = {"postinstall": "postinst", "preremove": "prerm", "postremove": "postrm"} if package.user else {}
     data: dict[str, Any] = {
         "name": package.name,
@@ -143,30 +149,56 @@ def unit_file(service: ServiceUnit) -> str:
         "Unit": [
             f"Description={_one_line(service.description).replace('%', '%%')}",
             f"Documentation={service.documentation}" if service.documentation else "",
-            "After=network-online.target", "Wants=network-online.target",
+            "After=network-online.target",
+            "Wants=network-online.target",
         ],
         "Service": [
-            "Type=exec", f"ExecStart={_command(service.command)}", f"User={service.user}", f"Group={service.user}",
+            "Type=exec",
+            f"ExecStart={_command(service.command)}",
+            f"User={service.user}",
+            f"Group={service.user}",
             f"WorkingDirectory={service.working_directory}" if service.working_directory else "",
             *(f"Environment={_assignment(key, value)}" for key, value in sorted(service.environment.items())),
-            f"Restart={service.restart}", "RestartSec=2s",
+            f"Restart={service.restart}",
+            "RestartSec=2s",
             f"StateDirectory={service.state_directory}" if service.state_directory else "",
             f"RuntimeDirectory={service.runtime_directory}" if service.runtime_directory else "",
-            "UMask=0027", *_CONFINEMENT,
+            "UMask=0027",
+            *_CONFINEMENT,
         ],
         "Install": ["WantedBy=multi-user.target"],
-    }  # fmt: skip
+    }
     return "\n".join(f"[{name}]\n" + "".join(f"{line}\n" for line in lines if line) for name, lines in sections.items())
 
 
 _CONFINEMENT = (
-    "NoNewPrivileges=yes", "CapabilityBoundingSet=", "AmbientCapabilities=", "ProtectSystem=strict", "ProtectHome=yes",
-    "PrivateTmp=yes", "PrivateDevices=yes", "PrivateUsers=yes", "ProtectClock=yes", "ProtectHostname=yes",
-    "ProtectKernelLogs=yes", "ProtectKernelModules=yes", "ProtectKernelTunables=yes", "ProtectControlGroups=yes",
-    "ProtectProc=invisible", "ProcSubset=pid", "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX", "RestrictNamespaces=yes",
-    "RestrictRealtime=yes", "RestrictSUIDSGID=yes", "RemoveIPC=yes", "LockPersonality=yes", "SystemCallArchitectures=native",
-    "SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources", "SystemCallErrorNumber=EPERM",
-)  # fmt: skip
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "AmbientCapabilities=",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "PrivateTmp=yes",
+    "PrivateDevices=yes",
+    "PrivateUsers=yes",
+    "ProtectClock=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectControlGroups=yes",
+    "ProtectProc=invisible",
+    "ProcSubset=pid",
+    "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "RemoveIPC=yes",
+    "LockPersonality=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged @resources",
+    "SystemCallErrorNumber=EPERM",
+)
 
 
 def maintainer_scripts(package: LinuxPackage) -> Mapping[str, bytes]:
@@ -181,7 +213,7 @@ def maintainer_scripts(package: LinuxPackage) -> Mapping[str, bytes]:
         bodies["postinst"].append(_START)
         bodies["prerm"].append(_STOP)
         bodies["postrm"].append(_FORGET)
-    bodies["postrm"].append(_PURGE)
+    bodies["postrm"] += [_PURGE_STATE, _PURGE_USER] if state else [_PURGE_USER]
     return {name: _script(parts, values) for name, parts in bodies.items()}
 
 
@@ -238,9 +270,13 @@ if command -v deb-systemd-helper >/dev/null 2>&1; then
     fi
 fi
 """
-_PURGE = """\
+_PURGE_STATE = """\
 if [ "$1" = purge ]; then
-    if [ -n "@STATE@" ]; then rm -rf "/var/lib/@STATE@"; fi
+    rm -rf "/var/lib/@STATE@"
+fi
+"""
+_PURGE_USER = """\
+if [ "$1" = purge ]; then
     # Only a user that this package made carries its comment; one that was there before it stays.
     if [ "$(getent passwd @USER@ | cut -d: -f5)" = "@COMMENT@" ]; then
         userdel @USER@ >/dev/null 2>&1 || true

@@ -191,9 +191,10 @@ class Store:
                 store._check_layout()
             elif root.exists() and not {path.name for path in root.iterdir()} <= _OWN:
                 raise StoreError(
-                    f"{root} is not an OCI image layout", why="it has files but no oci-layout",
+                    f"{root} is not an OCI image layout",
+                    why="it has files but no oci-layout",
                     hint="name a folder that is empty, or not there yet",
-                )  # fmt: skip
+                )
             for folder in (root / "blobs" / "sha256", store.scratch, store.steps):
                 folder.mkdir(parents=True, exist_ok=True)
             store._sweep()

@@ -244,9 +244,14 @@ class Manifest:
 
 
 _SHAPE: Mapping[str, tuple[type, str]] = {
-    "mediaType": (str, "text"), "artifactType": (str, "text"), "config": (dict, "an object"), "subject": (dict, "an object"),
-    "annotations": (dict, "an object"), "layers": (list, "a list"), "manifests": (list, "a list"),
-}  # fmt: skip
+    "mediaType": (str, "text"),
+    "artifactType": (str, "text"),
+    "config": (dict, "an object"),
+    "subject": (dict, "an object"),
+    "annotations": (dict, "an object"),
+    "layers": (list, "a list"),
+    "manifests": (list, "a list"),
+}
 
 
 def _check_shape(data: Mapping[str, Any]) -> None:

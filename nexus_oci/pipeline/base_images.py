@@ -17,8 +17,9 @@ from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Digest, digest_of
 from nexus_oci.pipeline.container_tools import container_runner
+from nexus_oci.pipeline.local_images import LocalBase
 from nexus_oci.pipeline.progress import Progress, StepActivity, StepChanged
-from nexus_oci.pipeline.project import LocalBase, Project
+from nexus_oci.pipeline.project import Project
 from nexus_oci.pipeline.records import Record, Records
 from nexus_oci.pipeline.registry_bases import platform_manifest, pull_base_layers
 from nexus_oci.plan.expand import BaseImage

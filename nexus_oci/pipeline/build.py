@@ -16,8 +16,9 @@ from nexus_oci.docker_engine import Engine
 from nexus_oci.errors import NexusError
 from nexus_oci.oci.store import Store
 from nexus_oci.pipeline.building import Builder, Built
+from nexus_oci.pipeline.local_images import base_specs
 from nexus_oci.pipeline.progress import Progress
-from nexus_oci.pipeline.project import LOCK_FILE, Project, Settings, assemble, base_specs, load_project
+from nexus_oci.pipeline.project import LOCK_FILE, Project, Settings, assemble, load_project
 from nexus_oci.pipeline.releasing import Release, assemble_release, build_metadata
 
 

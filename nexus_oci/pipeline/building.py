@@ -24,10 +24,11 @@ from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor
 from nexus_oci.pipeline.base_images import BaseLayers, Bases
 from nexus_oci.pipeline.host import trust_files
+from nexus_oci.pipeline.local_images import LOCAL
 from nexus_oci.pipeline.payload import single_file
 from nexus_oci.pipeline.programs import ProgramCheck
 from nexus_oci.pipeline.progress import Progress, StepActivity, StepChanged
-from nexus_oci.pipeline.project import LOCAL, Project
+from nexus_oci.pipeline.project import Project
 from nexus_oci.pipeline.records import Record, Records
 from nexus_oci.plan.expand import IMAGE, ROOTFS, Build, context_paths, layer_key
 from nexus_oci.plan.steps import Step

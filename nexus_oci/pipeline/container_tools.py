@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nexus_oci.bases.host import ContainerRunner
 from nexus_oci.docker_engine import ContainerRequest, Engine, Mount
-from nexus_oci.pipeline.project import LOCAL
+from nexus_oci.pipeline.local_images import LOCAL
 
 
 def container_runner(engine: Callable[[], Engine], cancel: threading.Event | None) -> ContainerRunner:

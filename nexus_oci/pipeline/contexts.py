@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ class Stamp:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalImages:
+class StartingPoints:
     """The local names that a Dockerfile may start from, for one target platform."""
 
     base: str
@@ -61,7 +61,7 @@ def template_values(
     platform: Platform,
     source: Mapping[str, ContextFile],
     stamp: Stamp,
-    images: LocalImages,
+    images: StartingPoints,
 ) -> dict[str, Any]:
     """Everything that a template may use."""
     engine = definition.engine
@@ -92,9 +92,9 @@ def build_context(
     platform: Platform,
     source: Mapping[str, ContextFile],
     stamp: Stamp,
-    scripts: Path,
+    folders: Sequence[Path],
 ) -> Context:
-    """The context without `trust/`: all of it decides bytes."""
+    """The context without `trust/`: all of it decides bytes. Scripts of the templates come from the first folder that has them."""
     files = dict(source)
     image = distribution.image
     for target, origin in image.files.items():
@@ -105,7 +105,7 @@ def build_context(
         files[f"files{volume}"] = folder(0o750, image.user)
     script = _SCRIPTS.get(definition.engine.runtime)
     if script:
-        files[f"nexus/{script}"] = in_memory((scripts / script).read_bytes())
+        files[f"nexus/{script}"] = in_memory(next(f / script for f in folders if (f / script).is_file()).read_bytes())
     if _packs(distribution):
         files |= _package_files(definition, distribution, platform, source, stamp)
     return Context(files=files)

@@ -6,10 +6,10 @@ no layer that ships. Credentials inside an index's address are left out: a build
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _PASSED = (
@@ -38,10 +38,10 @@ def trust_files(environment: Mapping[str, str], say: Callable[[str], None]) -> d
     for name in _PASSED:
         value = environment.get(name)
         if value:
-            shown = " ".join(_without_credentials(word) for word in value.split(","))
-            if shown != value.replace(",", " "):
+            shown = _without_credentials(value)
+            if shown != value:
                 say(f"{name} carries credentials: they are not handed to the build, which may then be refused by that host")
-            lines.append(f"export {name}={shlex.quote(shown.replace(' ', ','))}")
+            lines.append(f"export {name}={shlex.quote(shown)}")
     lines += [f"export {key}={shlex.quote(value)}" for key, value in _pip_configuration(environment).items()]
     return {
         "trust/ca.crt": _bundle(environment),
@@ -49,11 +49,9 @@ def trust_files(environment: Mapping[str, str], say: Callable[[str], None]) -> d
     }
 
 
-def _without_credentials(word: str) -> str:
-    parts = urlsplit(word)
-    if parts.username is None and parts.password is None:
-        return word
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+def _without_credentials(value: str) -> str:
+    """One address or several, parted by blanks or commas, without the user and password before an @."""
+    return re.sub(r"(://|^|[\s,])[^\s/]*@", r"\1", value)
 
 
 def _bundle(environment: Mapping[str, str]) -> bytes:
@@ -83,5 +81,5 @@ def _pip_configuration(environment: Mapping[str, str]) -> dict[str, str]:
     for option, name in (("index-url", "PIP_INDEX_URL"), ("extra-index-url", "PIP_EXTRA_INDEX_URL")):
         value = parser.get("global", option, fallback="")
         if value and name not in environment:
-            found[name] = " ".join(_without_credentials(word) for word in value.split())
+            found[name] = _without_credentials(" ".join(value.split()))
     return found

@@ -19,8 +19,9 @@ from nexus_oci.oci.reference import Reference, is_loopback
 from nexus_oci.oci.values import Platform
 from nexus_oci.pipeline.build import LazyEngine
 from nexus_oci.pipeline.container_tools import container_runner
+from nexus_oci.pipeline.local_images import base_specs
 from nexus_oci.pipeline.progress import Progress, StepActivity
-from nexus_oci.pipeline.project import LOCK_FILE, Settings, base_specs, read_locks
+from nexus_oci.pipeline.project import LOCK_FILE, Settings, read_locks
 from nexus_oci.pipeline.registries import registry_end
 
 BOTH = (Platform(os="linux", architecture="amd64"), Platform(os="linux", architecture="arm64"))

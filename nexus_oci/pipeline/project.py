@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nexus_oci.bases.rootfs import rootfs_key
-from nexus_oci.bases.values import BaseLock, DebianBase, LockedPackage, RegistryBase
+from nexus_oci.bases.values import BaseLock
 from nexus_oci.errors import DefinitionError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.gzip import ENCODER
-from nexus_oci.oci.values import Digest, Platform, canonical_json, digest_of
-from nexus_oci.pipeline.contexts import LocalImages, Stamp, build_context, template_values
+from nexus_oci.oci.values import Platform
+from nexus_oci.pipeline.contexts import Stamp, StartingPoints, build_context, template_values
+from nexus_oci.pipeline.local_images import LocalBase, LocalImages
 from nexus_oci.pipeline.packagers import Nfpm, find_nfpm
 from nexus_oci.pipeline.sources import Checkout, check_out, source_files
-from nexus_oci.plan.expand import BaseImage, Build, Request, expand
+from nexus_oci.plan.expand import Build, Request, expand
 from nexus_oci.plan.steps import Plan
 from nexus_oci.release.image import timestamp
 from nexus_oci.render.context import Context, ContextFile, from_tree
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
     from nexus_oci.definition.distribution_model import Distribution
     from nexus_oci.definition.nexus_model import Chart
 
-LOCAL = "nexus-oci.local"
-"""The registry part of local image names. No such host exists, so an engine that looks for one elsewhere finds nothing."""
 LOCK_FILE = "images/bases.lock"
-TOOLBOX = "toolbox"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +48,6 @@ class Settings:
     platforms: tuple[Platform, ...] = ()
     formats: tuple[str, ...] = ()
     say: Callable[[str], None] = field(default=lambda _: None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LocalBase:
-    """A base of the definition on one platform, with what the lock says of it."""
-
-    image: BaseImage
-    spec: DebianBase | RegistryBase
-    packages: tuple[LockedPackage, ...] = ()
-    architecture: str = ""
-    epoch: int = 0
-    digest: Digest | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,59 +99,28 @@ def load_project(settings: Settings) -> Project:
 
 def assemble(settings: Settings, definition: Definition, checkout: Checkout, lock: BaseLock) -> Project:
     """The project under a given lock; a build that had to refresh the lock calls it again."""
-    stamp = checkout.stamp
-    source = source_files(definition, checkout)
     wanted = _wanted(settings, definition)
     packs = any(len(distribution.formats) > 1 for distribution, _ in wanted)
     nfpm = find_nfpm(settings.build_platform) if packs and any("deb" in d.formats for d, _ in wanted) else None
-    bases: dict[str, LocalBase] = {}
-    toolboxes: dict[str, tuple[str, Context]] = {}
-    builds = []
+    images = LocalImages(
+        definition=definition, lock=lock, build_platform=settings.build_platform, folders=template_folders(settings), nfpm=nfpm
+    )
+    source = source_files(definition, checkout)
     labels = release_labels(definition, checkout)
-    for distribution, platform in wanted:
-        base = _local_base(definition, lock, distribution.base, platform, bases)
-        build_base = None
-        if definition.engine.runtime != "binary":
-            name = f"{definition.engine.runtime}-build"
-            build_base = _local_base(definition, lock, name, settings.build_platform, bases).image.local_name
-        toolbox = None
-        if packs:
-            toolbox = _toolbox(settings, definition, lock, bases, toolboxes, nfpm)
-        images = LocalImages(
-            base=base.image.local_name,
-            build_base=build_base,
-            toolbox=toolbox,
-            build_platform=settings.build_platform,
-            buildkit=settings.buildkit,
-        )
-        values = template_values(definition, distribution, platform, source, stamp, images)
-        folders = [settings.root / "dockerfiles", settings.defaults / "dockerfiles"]
-        template = f"{definition.engine.runtime}.Dockerfile.j2"
-        text = render(folders, template, values)
-        scripts = next(folder for folder in folders if (folder / "python_install.py").is_file())
-        builds.append(
-            Build(
-                distribution=distribution.distribution,
-                platform=platform,
-                dockerfile=Dockerfile.parse(text, f"dockerfiles/{template}"),
-                context=build_context(definition, distribution, platform, source, stamp, scripts),
-                formats=tuple(name for name in distribution.formats if name != "image"),
-                base=base.image,
-                labels={**labels, **distribution.image.labels, **_described(distribution)},
-            )
-        )
+    builds = tuple(
+        _build(settings, definition, distribution, platform, images, source, checkout.stamp, labels, packs=packs)
+        for distribution, platform in wanted
+    )
     chart_files = _chart_files(settings, definition)
-    images_used = [local.image for local in bases.values()]
-    images_used += [_toolbox_image(settings, name, bases) for name in toolboxes]
     plan = expand(
         Request(
             name=definition.engine.name,
-            version=stamp.version,
-            epoch=stamp.epoch,
+            version=checkout.stamp.version,
+            epoch=checkout.stamp.epoch,
             builds=builds,
-            images=images_used,
+            images=images.used(),
             annotations=labels,
-            chart=_chart_inputs(definition, chart_files, stamp),
+            chart=_chart_inputs(definition, chart_files, checkout.stamp),
             encoder=ENCODER,
         )
     )
@@ -174,15 +128,57 @@ def assemble(settings: Settings, definition: Definition, checkout: Checkout, loc
         settings=settings,
         definition=definition,
         checkout=checkout,
-        stamp=stamp,
+        stamp=checkout.stamp,
         lock=lock,
-        bases=bases,
-        toolboxes=toolboxes,
-        builds=tuple(builds),
+        bases=images.bases,
+        toolboxes=images.toolboxes,
+        builds=builds,
         chart_files=chart_files,
         nfpm=nfpm,
         plan=plan,
     )
+
+
+def _build(
+    settings: Settings,
+    definition: Definition,
+    distribution: Distribution,
+    platform: Platform,
+    images: LocalImages,
+    source: Mapping[str, ContextFile],
+    stamp: Stamp,
+    labels: Mapping[str, str],
+    *,
+    packs: bool,
+) -> Build:
+    """One distribution on one platform: its Dockerfile rendered, its context gathered."""
+    engine = definition.engine
+    base = images.base(distribution.base, platform)
+    has_compiler = engine.runtime != "binary"
+    start = StartingPoints(
+        base=base.image.local_name,
+        build_base=images.base(f"{engine.runtime}-build", settings.build_platform).image.local_name if has_compiler else None,
+        toolbox=images.toolbox() if packs else None,
+        build_platform=settings.build_platform,
+        buildkit=settings.buildkit,
+    )
+    template = f"{engine.runtime}.Dockerfile.j2"
+    folders = template_folders(settings)
+    text = render(folders, template, template_values(definition, distribution, platform, source, stamp, start))
+    return Build(
+        distribution=distribution.distribution,
+        platform=platform,
+        dockerfile=Dockerfile.parse(text, f"dockerfiles/{template}"),
+        context=build_context(definition, distribution, platform, source, stamp, folders),
+        formats=tuple(name for name in distribution.formats if name != "image"),
+        base=base.image,
+        labels={**labels, **distribution.image.labels, **_described(distribution)},
+    )
+
+
+def template_folders(settings: Settings) -> list[Path]:
+    """Where templates and their scripts are looked for: the project's own folder, then the shipped one."""
+    return [settings.root / "dockerfiles", settings.defaults / "dockerfiles"]
 
 
 def read_locks(settings: Settings) -> BaseLock:
@@ -195,26 +191,6 @@ def read_locks(settings: Settings) -> BaseLock:
     if own.is_file() and own.resolve() != shipped.resolve():
         lock = read_lock(own).over(lock)
     return lock
-
-
-def base_specs(definition: Definition) -> dict[str, DebianBase | RegistryBase]:
-    """The definition's bases as the lock knows them."""
-    found: dict[str, DebianBase | RegistryBase] = {}
-    for name, base in definition.bases.items():
-        purpose = "build" if base.for_ == "build" else "runtime"
-        debian = getattr(base, "debian", None)
-        if debian is None:
-            found[name] = RegistryBase(image=str(getattr(base, "image", "")), purpose=purpose)  # type: ignore[arg-type]
-        else:
-            found[name] = DebianBase(
-                suite=debian.suite,
-                packages=debian.packages,
-                components=debian.components,
-                exclude=debian.exclude,
-                dependencies=debian.dependencies,
-                purpose=purpose,  # type: ignore[arg-type]
-            )
-    return found
 
 
 def release_labels(definition: Definition, checkout: Checkout) -> dict[str, str]:
@@ -270,69 +246,6 @@ def _with_formats(settings: Settings, distribution: Distribution) -> Distributio
         return distribution
     formats = tuple(name for name in distribution.formats if name == "image" or name in settings.formats)
     return distribution.model_copy(update={"formats": formats})
-
-
-def _local_base(definition: Definition, lock: BaseLock, name: str, platform: Platform, found: dict[str, LocalBase]) -> LocalBase:
-    """What base `name` is called in the engine on `platform`; the lock decides, and nothing is made."""
-    from nexus_oci.bases.resolve import debian_architecture
-
-    key = f"{name} {platform}"
-    if key in found:
-        return found[key]
-    specs = base_specs(definition)
-    if name not in specs:
-        raise DefinitionError(
-            f"there is no base {name!r}",
-            why="the definition has " + ", ".join(sorted(specs)),
-            hint="declare it under `bases:` in images/nexus.yaml",
-        )
-    spec = specs[name]
-    if isinstance(spec, RegistryBase):
-        locked = lock.image(name, spec)
-        image = BaseImage(
-            name=name,
-            platform=platform,
-            pin={"image": spec.image, "digest": str(locked.digest)},
-            local_name=f"{LOCAL}/{name}:{locked.digest.short}-{platform.slug}",
-        )
-        found[key] = LocalBase(image=image, spec=spec, digest=locked.digest)
-        return found[key]
-    architecture = debian_architecture(platform.architecture, platform.variant)
-    entry, packages = lock.debian(name, spec, architecture)
-    rootfs = rootfs_key(architecture, packages, entry.epoch)
-    image = BaseImage(
-        name=name, platform=platform, pin={"rootfs": str(rootfs)}, local_name=f"{LOCAL}/{name}:{rootfs.short}-{platform.slug}"
-    )
-    found[key] = LocalBase(image=image, spec=spec, packages=packages, architecture=architecture, epoch=entry.epoch)
-    return found[key]
-
-
-def _toolbox(
-    settings: Settings,
-    definition: Definition,
-    lock: BaseLock,
-    bases: dict[str, LocalBase],
-    toolboxes: dict[str, tuple[str, Context]],
-    nfpm: Nfpm | None,
-) -> str:
-    """The local name of the toolbox image: its root filesystem and, where a package is made, nfpm."""
-    base = _local_base(definition, lock, TOOLBOX, settings.build_platform, bases)
-    if nfpm is None:
-        return base.image.local_name
-    folders = [settings.root / "dockerfiles", settings.defaults / "dockerfiles"]
-    text = render(folders, "toolbox.Dockerfile.j2", {"toolbox_base": base.image.local_name})
-    context = Context(files={"nfpm": nfpm.file})
-    key = digest_of(canonical_json([text, context.digest("nfpm")]))
-    name = f"{LOCAL}/{TOOLBOX}:{key.short}-tools-{settings.build_platform.slug}"
-    toolboxes[name] = (text, context)
-    return name
-
-
-def _toolbox_image(settings: Settings, name: str, bases: Mapping[str, LocalBase]) -> BaseImage:
-    base = bases[f"{TOOLBOX} {settings.build_platform}"].image
-    return BaseImage(
-        name="toolbox+nfpm", platform=settings.build_platform, local_name=name, pin={"image": name}, needs=(base.step,)
-    )
 
 
 def _chart_files(settings: Settings, definition: Definition) -> dict[str, ContextFile]:

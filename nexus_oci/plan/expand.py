@@ -130,9 +130,13 @@ def _add_build(plan: PlanBuilder, build: Build, bases: Mapping[str, BaseImage], 
     image = stage_inputs(build, IMAGE, request.epoch, request.encoder)
     image |= {"epoch": str(request.epoch), "labels": str(digest_of(canonical_json(dict(build.labels))))}
     plan.add(
-        build.image_step, "image", image, _needed(build, IMAGE, bases),
-        distribution=build.distribution, platform=str(build.platform),
-    )  # fmt: skip
+        build.image_step,
+        "image",
+        image,
+        _needed(build, IMAGE, bases),
+        distribution=build.distribution,
+        platform=str(build.platform),
+    )
     for name in build.formats:
         if build.dockerfile.stage(name) is None:
             raise DefinitionError(
@@ -141,9 +145,14 @@ def _add_build(plan: PlanBuilder, build: Build, bases: Mapping[str, BaseImage], 
                 hint=f"add a stage `FROM scratch AS {name}` with the file under /{name}/, or leave {name!r} out of formats",
             )
         plan.add(
-            build.format_step(name), "format", stage_inputs(build, name, request.epoch, request.encoder),
-            _needed(build, name, bases), distribution=build.distribution, platform=str(build.platform), format=name,
-        )  # fmt: skip
+            build.format_step(name),
+            "format",
+            stage_inputs(build, name, request.epoch, request.encoder),
+            _needed(build, name, bases),
+            distribution=build.distribution,
+            platform=str(build.platform),
+            format=name,
+        )
 
 
 def _needed(build: Build, target: str, bases: Mapping[str, BaseImage]) -> tuple[str, ...]:
@@ -165,12 +174,14 @@ def _add_distribution(plan: PlanBuilder, builds: Sequence[Build], request: Reque
     index = plan.add(f"index {distribution}", "index", _annotations(request.annotations), images).id
     return [
         plan.add(
-            f"artifact {build.format_step(name)}", "artifact", _annotations(request.annotations),
+            f"artifact {build.format_step(name)}",
+            "artifact",
+            _annotations(request.annotations),
             (index, build.format_step(name)),
         ).id
         for build in builds
         for name in build.formats
-    ]  # fmt: skip
+    ]
 
 
 def _annotations(annotations: Mapping[str, str]) -> dict[str, str]:

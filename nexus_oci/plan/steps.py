@@ -29,9 +29,13 @@ class Step:
     def to_json(self) -> dict[str, Any]:
         """The step as plain data."""
         return {
-            "id": self.id, "kind": self.kind, "key": self.key, "needs": list(self.needs),
-            "inputs": dict(self.inputs), "detail": dict(self.detail),
-        }  # fmt: skip
+            "id": self.id,
+            "kind": self.kind,
+            "key": self.key,
+            "needs": list(self.needs),
+            "inputs": dict(self.inputs),
+            "detail": dict(self.detail),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +72,15 @@ class PlanBuilder:
         """Add a step; one that is there already under the same id is returned as it is."""
         if step_id in self._steps:
             return self._steps[step_id]
-        material = {
-            "kind": kind, "inputs": dict(inputs), "needs": sorted(self._steps[need].key for need in needs)
-        }  # fmt: skip
+        material = {"kind": kind, "inputs": dict(inputs), "needs": sorted(self._steps[need].key for need in needs)}
         step = Step(
-            id=step_id, kind=kind, inputs=dict(inputs), needs=needs, detail=detail,
+            id=step_id,
+            kind=kind,
+            inputs=dict(inputs),
+            needs=needs,
+            detail=detail,
             key=digest_of(canonical_json(material)),
-        )  # fmt: skip
+        )
         self._steps[step_id] = step
         return step
 

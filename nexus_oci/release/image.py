@@ -15,8 +15,17 @@ from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Digest, Manifest, Platform, canonical_json
 
 _KEPT = (
-    "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal", "Healthcheck",
-)  # fmt: skip
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "Labels",
+    "StopSignal",
+    "Healthcheck",
+)
 """Fields of an engine's config that describe the image; the others describe the build that made it."""
 
 

@@ -65,9 +65,10 @@ def write_outputs(store: Store, folder: Path, outputs: Sequence[Output], metadat
         paths = [output.path for output in outputs if output.is_file]
         twice = next(path for path in paths if paths.count(path) > 1)
         raise BuildError(
-            f"two files of the release would be {twice}", why="their stages give them the same name",
+            f"two files of the release would be {twice}",
+            why="their stages give them the same name",
             hint="let the stages put the platform into the file's name",
-        )  # fmt: skip
+        )
     before = _listed(folder / "manifest.json")
     for path, blob in files.items():
         copy_out(store, blob, folder / path)

@@ -26,9 +26,17 @@ from nexus_oci.oci.values import Digest, canonical_json, digest_of
 VERSION_CONTROL = (".git", ".hg", ".svn", ".DS_Store")
 """Patterns that are no part of any tree."""
 ALWAYS_IGNORED = (
-    *VERSION_CONTROL, "__pycache__", "*.pyc", ".venv", "venv", "node_modules", ".mypy_cache", ".pytest_cache",
-    ".ruff_cache", ".tox",
-)  # fmt: skip
+    *VERSION_CONTROL,
+    "__pycache__",
+    "*.pyc",
+    ".venv",
+    "venv",
+    "node_modules",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".tox",
+)
 """Patterns that no engine is compiled from; a definition adds its own with `source.ignore`."""
 _MOST_HOPS = 40
 """How many symbolic links Linux follows in one path."""

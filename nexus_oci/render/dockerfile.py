@@ -25,9 +25,23 @@ _STAGE_NAME = re.compile(r"[a-z][a-z0-9._-]*\Z")
 _ADDRESS = re.compile(r"[a-z+]+://|git@", re.IGNORECASE)
 _NOT_PLAIN = re.compile(r"[*?\[\\$]")
 _METADATA = frozenset(
-    ("USER", "WORKDIR", "ENTRYPOINT", "CMD", "LABEL", "EXPOSE", "ENV", "HEALTHCHECK", "STOPSIGNAL", "VOLUME", "ARG", "SHELL",
-     "MAINTAINER", "ONBUILD")
-)  # fmt: skip
+    (
+        "USER",
+        "WORKDIR",
+        "ENTRYPOINT",
+        "CMD",
+        "LABEL",
+        "EXPOSE",
+        "ENV",
+        "HEALTHCHECK",
+        "STOPSIGNAL",
+        "VOLUME",
+        "ARG",
+        "SHELL",
+        "MAINTAINER",
+        "ONBUILD",
+    )
+)
 _PREDEFINED = frozenset(f"{side}{part}" for side in ("BUILD", "TARGET") for part in ("PLATFORM", "OS", "ARCH", "VARIANT"))
 
 

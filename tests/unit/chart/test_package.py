@@ -88,9 +88,7 @@ def test_the_archive_has_helms_layout_and_no_trace_of_the_machine(tmp_path: Path
         "demo/templates/a/c.yaml",
         "demo/templates/b.yaml",
     ]
-    assert {(m.mtime, m.mode, m.uid, m.gid, m.uname, m.gname, m.isreg()) for m in members} == {
-        (EPOCH, 0o644, 0, 0, "", "", True)
-    }
+    assert {(m.mtime, m.mode, m.uid, m.gid, m.uname, m.gname, m.isreg()) for m in members} == {(EPOCH, 0o644, 0, 0, "", "", True)}
 
 
 def test_versions_and_image_are_written_in_and_comments_stay(tmp_path: Path) -> None:

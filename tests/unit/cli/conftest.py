@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from nexus_oci.cli import main as program
 from nexus_oci.oci import media_types
 from nexus_oci.oci.store import Store
-from nexus_oci.oci.values import Descriptor, Platform
+from nexus_oci.oci.values import Descriptor, Platform, digest_of
 from nexus_oci.release.assemble import BuiltFile, Named, store_artifact, store_index, store_release
 from nexus_oci.release.image import ImageLayer, store_image
 
@@ -53,13 +54,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def release(store: Store, version: str = "1.0.0", title: str = "x.deb") -> Descriptor:
     """Write a release of one image and one deb to the store, named as a build names it."""
-    import zlib
-
     packer = zlib.compressobj(wbits=31)
     tar = bytes(1024)
     layer = store.put(packer.compress(tar) + packer.flush(), media_types.LAYER_GZIP)
-    from nexus_oci.oci.values import digest_of
-
     image = store_image(
         store, platform=AMD64, config={}, layers=[ImageLayer(descriptor=layer, diff_id=digest_of(tar), created_by="x")],
         labels={media_types.VERSION: version}, epoch=1,

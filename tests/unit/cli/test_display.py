@@ -37,7 +37,14 @@ def test_each_event_is_a_line_and_an_activity_is_told_once() -> None:
 def test_a_json_log_has_one_object_a_line() -> None:
     found = [json.loads(line) for line in shown("json")]
     assert [event["event"] for event in found] == ["step", "activity", "activity", "step", "step", "step", "message"]
-    assert found[3] | {"time": 0} == {"event": "step", "time": 0, "step": "image", "state": "done", "seconds": 1.25, "note": "2 files"}
+    assert found[3] | {"time": 0} == {
+        "event": "step",
+        "time": 0,
+        "step": "image",
+        "state": "done",
+        "seconds": 1.25,
+        "note": "2 files",
+    }
 
 
 @pytest.mark.parametrize("log_format", ["plain", "json", "auto"])

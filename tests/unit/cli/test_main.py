@@ -37,7 +37,9 @@ def subclasses(kind: type[errors.NexusError]) -> set[type[errors.NexusError]]:
 
 
 @pytest.mark.parametrize("kind", CODES)
-def test_each_error_ends_the_program_with_its_code(run: RunProgram, monkeypatch: pytest.MonkeyPatch, kind: type[errors.NexusError]) -> None:
+def test_each_error_ends_the_program_with_its_code(
+    run: RunProgram, monkeypatch: pytest.MonkeyPatch, kind: type[errors.NexusError]
+) -> None:
     monkeypatch.setattr("nexus_oci.cli.check.command", failing(kind("it broke", why="because", hint="mend it")))
     done = run("check")
     assert (done.code, done.out) == (CODES[kind], "")
@@ -81,7 +83,11 @@ def test_a_traceback_is_there_for_those_who_ask(run: RunProgram, monkeypatch: py
 
 
 def test_in_a_json_log_every_line_is_json_the_error_too(run: RunProgram, monkeypatch: pytest.MonkeyPatch) -> None:
-    for error, code in ((errors.StoreError("full\nof it", why="small"), 1), (click.UsageError("wrong"), 2), (KeyboardInterrupt(), 130)):
+    for error, code in (
+        (errors.StoreError("full\nof it", why="small"), 1),
+        (click.UsageError("wrong"), 2),
+        (KeyboardInterrupt(), 130),
+    ):
         monkeypatch.setattr("nexus_oci.cli.check.command", failing(error))
         done = run("--log-format", "json", "check")
         (line,) = done.err.splitlines()
@@ -141,7 +147,8 @@ def test_what_comes_from_elsewhere_cannot_steer_the_terminal(run: RunProgram, mo
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 << 20, "5.0 MiB"), (3 << 30, "3.0 GiB"), (2 << 40, "2.0 TiB")]
+    ("size", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 << 20, "5.0 MiB"), (3 << 30, "3.0 GiB"), (2 << 40, "2.0 TiB")],
 )
 def test_sizes_are_in_the_unit_that_reads_best(size: int, text: str) -> None:
     assert human_size(size) == text

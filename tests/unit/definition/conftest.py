@@ -44,9 +44,7 @@ def shipped(tmp_path: Path) -> Path:
 def project(tmp_path: Path) -> Write:
     """Writes a project: `nexus` and `container` stand for the two files, other files by their path; returns its folder."""
 
-    def write(
-        nexus: str | bytes = NEXUS, container: str | bytes | None = CONTAINER, files: dict[str, str] | None = None
-    ) -> Path:
+    def write(nexus: str | bytes = NEXUS, container: str | bytes | None = CONTAINER, files: dict[str, str] | None = None) -> Path:
         root = tmp_path / "project"
         (root / "images").mkdir(parents=True, exist_ok=True)
         for name, content in {"nexus": nexus, "container": container}.items():

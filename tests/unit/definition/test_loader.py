@@ -108,9 +108,7 @@ def test_definitions_that_mean_the_same_have_one_digest(loaded: Callable[..., De
 
 
 def test_the_effective_definition_is_complete_json(loaded: Callable[..., Definition]) -> None:
-    definition = loaded(
-        PYTHON.replace("1.0.0", "{git: tag}"), "distribution: container\nimage: {ports: [53/udp, 80]}\n"
-    )
+    definition = loaded(PYTHON.replace("1.0.0", "{git: tag}"), "distribution: container\nimage: {ports: [53/udp, 80]}\n")
     data = effective(definition)
     assert data["engine"]["version"] == {"git": "tag", "prefix": "v"}
     assert "go" not in data["engine"]
@@ -144,9 +142,7 @@ def test_all_faults_of_all_files_come_at_once(problems: Callable[..., tuple[str,
         "distribution: container\nbase: pyhton\nports: [80]\nimage:\n  user: nobody\n"
         "  environment: {DB_PASSWORD: hunter2, X: 1.50}\n  healthcheck: {command: [a], interval: 10}\n"
     )
-    found = problems(
-        nexus, container, {"images/runtime.yaml": "distribution: runtime\na: [\n", "images/bases.yaml": ""}
-    )
+    found = problems(nexus, container, {"images/runtime.yaml": "distribution: runtime\na: [\n", "images/bases.yaml": ""})
     assert found == (
         "images/bases.yaml:1:1: the file is empty; expected a mapping of keys to values",
         "images/container.yaml:3:1: unknown key 'ports'; it goes under 'image'",
@@ -158,8 +154,7 @@ def test_all_faults_of_all_files_come_at_once(problems: Callable[..., tuple[str,
         '1.50 as a number, 1.5, and loses the rest: write "1.50"',
         "images/container.yaml:7:41: image.healthcheck.interval: found the number 10, expected a duration, as in 10s or "
         "1m30s; a number needs a unit: 10s",
-        "images/nexus.yaml:2:9: engine.name: found the text 'My_Shop', expected lower-case letters, digits and inner "
-        "hyphens",
+        "images/nexus.yaml:2:9: engine.name: found the text 'My_Shop', expected lower-case letters, digits and inner hyphens",
         "images/nexus.yaml:3:12: engine.version: found the number 1.10, expected a version in quotes, {file: PATH}, or "
         '{git: tag}; without quotes YAML reads 1.10 as a number, 1.1, and loses the rest: write "1.10"',
         "images/nexus.yaml:4:11: engine.source: '../x' leaves its folder through '..'; a definition reads only what is "
@@ -172,8 +167,7 @@ def test_all_faults_of_all_files_come_at_once(problems: Callable[..., tuple[str,
         "'linux/amd64'?",
         "images/nexus.yaml:10:12: bases.python.debian: the key 'packages' is missing",
         "images/nexus.yaml:10:36: bases.python.debian: unknown key 'package'; did you mean 'packages'?",
-        "images/runtime.yaml:3:1: is not YAML: did not find expected node content (while parsing a flow node, begun on "
-        "line 3)",
+        "images/runtime.yaml:3:1: is not YAML: did not find expected node content (while parsing a flow node, begun on line 3)",
     )
 
 
@@ -192,9 +186,7 @@ def test_a_secret_is_never_repeated(project: Callable[..., Path], shipped: Path)
 
 
 def test_without_a_definition_the_message_shows_one(tmp_path: Path) -> None:
-    with pytest.raises(
-        DefinitionError, match=r"(?s)there is no definition in .*why: looked for .*version: 1.0.0"
-    ) as caught:
+    with pytest.raises(DefinitionError, match=r"(?s)there is no definition in .*why: looked for .*version: 1.0.0") as caught:
         load(tmp_path, defaults=None)
     assert caught.value.exit_code == 2
     assert caught.value.problems == ()

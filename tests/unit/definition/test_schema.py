@@ -37,9 +37,7 @@ def test_check_fails_and_says_what_to_run_where_the_file_is_stale(
     stale = tmp_path / "schema.json"
     monkeypatch.setattr("nexus_oci.definition.schema.SCHEMA_FILE", stale)
     assert main(["--check"]) == 1
-    assert capsys.readouterr().err == (
-        "schema.json is not what the models say; run: python -m nexus_oci.definition.schema\n"
-    )
+    assert capsys.readouterr().err == ("schema.json is not what the models say; run: python -m nexus_oci.definition.schema\n")
     assert main([]) == 0
     assert main(["--check"]) == 0
     assert main(["--chekc"]) == 2

@@ -9,9 +9,7 @@ from nexus_oci.definition import check_sources
 from nexus_oci.definition.definition import Definition
 
 Loaded = Callable[..., Definition]
-ENGINE = (
-    "engine:\n  name: shop\n  version: {{file: VERSION}}\n  source: {source}\n  runtime: {runtime}\n  command: [shop]\n"
-)
+ENGINE = "engine:\n  name: shop\n  version: {{file: VERSION}}\n  source: {source}\n  runtime: {runtime}\n  command: [shop]\n"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -36,9 +34,7 @@ def test_every_missing_file_is_reported_at_its_key(loaded: Loaded) -> None:
     nexus = ENGINE.format(source="src", runtime="python") + (
         "  python: {requirements: lock.txt, project: true, include: [app, data]}\nchart: chart\n"
     )
-    runtime = (
-        "distribution: runtime\nimage:\n  files: {/etc/a: a.conf}\npackage:\n  files: {/etc/b: {source: unit.txt}}\n"
-    )
+    runtime = "distribution: runtime\nimage:\n  files: {/etc/a: a.conf}\npackage:\n  files: {/etc/b: {source: unit.txt}}\n"
     definition = loaded(nexus, None, {"images/runtime.yaml": runtime, "src/app/x": "", "src/a.cnf": ""})
     assert missing(definition) == (
         "images/nexus.yaml:3:13: engine.version.file: the file 'VERSION' is not there",
@@ -86,9 +82,7 @@ def test_a_git_source_is_looked_into_once_it_is_fetched(loaded: Loaded, tmp_path
 def test_a_link_out_of_the_project_is_refused(loaded: Loaded, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")
     nexus = ENGINE.format(source="src", runtime="python")
-    definition = loaded(
-        nexus, "distribution: container\nimage: {files: {/a: a}}\n", {"VERSION": "", "src/requirements.txt": ""}
-    )
+    definition = loaded(nexus, "distribution: container\nimage: {files: {/a: a}}\n", {"VERSION": "", "src/requirements.txt": ""})
     (definition.root / "src" / "a").symlink_to(tmp_path / "secret")
     assert missing(definition) == ("images/container.yaml:2:17: 'a' is a link that leads out of the project",)
 

@@ -93,17 +93,13 @@ def build(engine: Engine, cancel: threading.Event | None = None) -> str:
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, nexus_oci.docker_engine; print([m for m in ('docker','requests','urllib3') if m in sys.modules])"
-    )
+    code = "import sys, nexus_oci.docker_engine; print([m for m in ('docker','requests','urllib3') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
 def test_an_absent_socket_says_how_to_start_an_engine(tmp_path: Path) -> None:
-    with pytest.raises(
-        EngineError, match=r"no container engine answers at unix:.*none\.sock\n.*not there\n.*start"
-    ) as e:
+    with pytest.raises(EngineError, match=r"no container engine answers at unix:.*none\.sock\n.*not there\n.*start") as e:
         connect(f"unix://{tmp_path}/none.sock")
     assert e.value.exit_code == 5
 
@@ -126,9 +122,7 @@ def test_a_wrong_address_shows_how_one_is_written() -> None:
         connect("gopher://x")
 
 
-def test_the_address_comes_from_the_given_environment_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_address_comes_from_the_given_environment_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "DOCKER_HOST", "unix:///not/this/one")
     with pytest.raises(EngineError, match=r"unix:.*that"):
         connect(environment={"DOCKER_HOST": f"unix://{tmp_path}/that"})

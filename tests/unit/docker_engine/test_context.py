@@ -23,9 +23,7 @@ def tar_of(files: dict[str, bytes]) -> bytes:
 
 
 def test_dockerfile_extra_files_and_the_callers_tar_are_one_tar() -> None:
-    pieces = context_stream(
-        "FROM a\n", {"build/ca.pem": b"x" * 600}, lambda: [b"", tar_of({"src/main.go": b"go"}), b""]
-    )
+    pieces = context_stream("FROM a\n", {"build/ca.pem": b"x" * 600}, lambda: [b"", tar_of({"src/main.go": b"go"}), b""])
     with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
         found = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
     assert found == {DOCKERFILE_NAME: b"FROM a\n", "build/ca.pem": b"x" * 600, "src/main.go": b"go"}

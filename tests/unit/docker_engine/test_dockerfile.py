@@ -51,9 +51,7 @@ def test_a_buildkit_step_is_found(name: str, line: int) -> None:
     assert found.line == line
 
 
-@pytest.mark.parametrize(
-    "name", ["[internal] load remote build context", "exporting to image", "[other 1/2] RUN x", ""]
-)
+@pytest.mark.parametrize("name", ["[internal] load remote build context", "exporting to image", "[other 1/2] RUN x", ""])
 def test_a_step_that_is_not_in_the_dockerfile_is_not_found(name: str) -> None:
     assert dockerfile.find_step(TEXT, name) is None
 

@@ -76,9 +76,7 @@ def test_classic_steps_that_make_images_are_known_for_their_removal() -> None:
 
 
 def test_the_classic_builder_gets_no_platforms_and_no_cache_mounts() -> None:
-    text = (
-        "FROM --platform=$BUILDPLATFORM a AS b\nRUN --mount=type=cache,target=/c make\nFROM --platform=linux/arm64 c\n"
-    )
+    text = "FROM --platform=$BUILDPLATFORM a AS b\nRUN --mount=type=cache,target=/c make\nFROM --platform=linux/arm64 c\n"
     assert rewrite(text) == "FROM a AS b\nRUN make\nFROM c\n"
 
 

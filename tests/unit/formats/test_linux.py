@@ -83,7 +83,9 @@ def test_the_unit_says_what_is_run_by_whom() -> None:
 
 
 def test_no_value_adds_a_line_to_the_unit() -> None:
-    evil = replace(SERVICE, description="a\nExecStartPre=/bin/evil %n", command=("/usr/bin/shop", "x\nExecStop=/bin/evil", "\x1b"))
+    evil = replace(
+        SERVICE, description="a\nExecStartPre=/bin/evil %n", command=("/usr/bin/shop", "x\nExecStop=/bin/evil", "\x1b")
+    )
     found = unit(evil)
     assert "ExecStop" not in found["Service"]
     assert "ExecStartPre" not in found["Unit"]
@@ -131,6 +133,7 @@ def test_maintainer_scripts_are_valid_shell(package: LinuxPackage) -> None:
         assert text.startswith(b"#!/bin/sh\nset -e\n")
         assert b"@" not in text
         subprocess.run(["sh", "-n"], input=text, check=True)
+    assert (b"/var/lib" in scripts["postrm"]) == bool(package.service and package.service.state_directory)
     assert maintainer_scripts(replace(package, user="", service=None)) == {}
 
 

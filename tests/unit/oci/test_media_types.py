@@ -11,7 +11,13 @@ _TYPE = re.compile(r"[a-z]+/[a-z0-9][a-z0-9.+-]{0,126}\Z")
 
 def test_every_media_type_is_well_formed() -> None:
     own = {media_types.RELEASE, *(kind for pair in media_types.ARTIFACTS.values() for kind in pair)}
-    standard = {*media_types.MANIFEST_TYPES, media_types.CONFIG, media_types.EMPTY, media_types.LAYER_GZIP, media_types.HELM_CHART}
+    standard = {
+        *media_types.MANIFEST_TYPES,
+        media_types.CONFIG,
+        media_types.EMPTY,
+        media_types.LAYER_GZIP,
+        media_types.HELM_CHART,
+    }
     assert all(_TYPE.match(kind) for kind in own | standard)
 
 

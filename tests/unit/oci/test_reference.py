@@ -69,6 +69,8 @@ def test_this_machine_is_known_by_name(host: str) -> None:
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["127.example", "127.0.0.1.example:80", "localhost.example", "[::2]:5000", "10.0.0.1", "1270.0.0.1"])
+@pytest.mark.parametrize(
+    "host", ["127.example", "127.0.0.1.example:80", "localhost.example", "[::2]:5000", "10.0.0.1", "1270.0.0.1"]
+)
 def test_a_name_that_only_looks_like_this_machine_is_another(host: str) -> None:
     assert not is_loopback(host)

@@ -11,7 +11,7 @@ import pytest
 from nexus_oci.definition import load
 from nexus_oci.errors import DefinitionError, LockError
 from nexus_oci.oci.values import Platform, digest_of
-from nexus_oci.pipeline.contexts import LocalImages, Stamp, build_context, template_values
+from nexus_oci.pipeline.contexts import Stamp, StartingPoints, build_context, template_values
 from nexus_oci.plan.expand import BaseImage, Build, Request, expand, layer_key
 from nexus_oci.plan.steps import Plan
 from nexus_oci.render.context import Context, ContextFile, from_tree, in_memory
@@ -24,7 +24,9 @@ STEPS = ("image runtime", "tar.gz runtime", "deb runtime", "image container")
 
 
 def base(name: str, platform: Platform, pin: str = "1") -> BaseImage:
-    return BaseImage(name=name, platform=platform, local_name=f"nexus-oci.local/{name}:{pin}-{platform.slug}", pin={"rootfs": pin})
+    return BaseImage(
+        name=name, platform=platform, local_name=f"nexus-oci.local/{name}:{pin}-{platform.slug}", pin={"rootfs": pin}
+    )
 
 
 BASES = {(name, platform): base(name, platform) for name in ("static", "go-build", "toolbox") for platform in (AMD64, ARM64)}
@@ -40,12 +42,14 @@ def make() -> Callable[..., Request]:
     def build(distribution: str, platform: Platform, files: Mapping[str, ContextFile], stamp: Stamp) -> Build:
         wanted = definition.distribution(distribution)
         assert wanted is not None
-        images = LocalImages(
+        images = StartingPoints(
             base=BASES["static", platform].local_name, build_base=BASES["go-build", AMD64].local_name,
             toolbox=BASES["toolbox", AMD64].local_name, build_platform=AMD64, buildkit=True,
         )  # fmt: skip
-        text = render([ROOT / "dockerfiles"], "go.Dockerfile.j2", template_values(definition, wanted, platform, files, stamp, images))
-        context = build_context(definition, wanted, platform, files, stamp, ROOT / "dockerfiles")
+        text = render(
+            [ROOT / "dockerfiles"], "go.Dockerfile.j2", template_values(definition, wanted, platform, files, stamp, images)
+        )
+        context = build_context(definition, wanted, platform, files, stamp, [ROOT / "dockerfiles"])
         return Build(
             distribution=distribution, platform=platform, dockerfile=Dockerfile.parse(text), context=context,
             formats=tuple(name for name in wanted.formats if name != "image"), base=BASES["static", platform], labels={"a": "1"},
@@ -164,7 +168,10 @@ def test_distributions_with_the_same_files_share_their_layer(make: Callable[...,
 
 def test_the_comments_of_a_template_are_in_no_key(make: Callable[..., Request]) -> None:
     before = make()
-    builds = [replace(b, dockerfile=Dockerfile.parse("# words\n" + b.dockerfile.text.replace("\nUSER", "\n# more\nUSER"))) for b in before.builds]
+    builds = [
+        replace(b, dockerfile=Dockerfile.parse("# words\n" + b.dockerfile.text.replace("\nUSER", "\n# more\nUSER")))
+        for b in before.builds
+    ]
     assert changed(before, replace(before, builds=builds)) == set()
 
 
@@ -175,9 +182,7 @@ def small(text: str, formats: tuple[str, ...] = (), images: tuple[BaseImage, ...
         context=Context(files={name: in_memory(data) for name, data in files.items()}), formats=formats, base=static,
     )  # fmt: skip
     return expand(
-        Request(
-            name="x", version="1", epoch=1, builds=[build], images=[static, *images], annotations={}, chart=None, encoder="e"
-        )
+        Request(name="x", version="1", epoch=1, builds=[build], images=[static, *images], annotations={}, chart=None, encoder="e")
     )
 
 
@@ -188,7 +193,9 @@ def test_an_argument_before_the_first_from_is_in_the_key() -> None:
 
 
 def test_a_pattern_in_a_copy_still_notices_a_changed_file() -> None:
-    keys = {small("FROM BASE AS image\nCOPY *.conf /etc/\n", a=data).step("image runtime linux/amd64").key for data in (b"1", b"2")}
+    keys = {
+        small("FROM BASE AS image\nCOPY *.conf /etc/\n", a=data).step("image runtime linux/amd64").key for data in (b"1", b"2")
+    }
     assert len(keys) == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,18 @@ def image(store: Store, platform: Platform = AMD64, **config: object) -> Descrip
 
 
 def test_an_image_says_what_it_is_and_nothing_of_its_build(store: Store) -> None:
-    engine = {"User": "1:1", "Cmd": ["x"], "Hostname": "builder", "Image": "sha256:0", "OnBuild": None, "Labels": {"own": "1"}, "Env": []}
+    engine = {
+        "User": "1:1",
+        "Cmd": ["x"],
+        "Hostname": "builder",
+        "Image": "sha256:0",
+        "OnBuild": None,
+        "Labels": {"own": "1"},
+        "Env": [],
+    }
     manifest = store.manifest(image(store, ARM64, **engine))
     assert manifest.config is not None
-    config = __import__("json").loads(store.read(manifest.config))
+    config = json.loads(store.read(manifest.config))
     assert config["config"] == {"User": "1:1", "Cmd": ["x"], "Labels": {"own": "1", media_types.VERSION: "1"}}
     assert (config["os"], config["architecture"], config["variant"]) == ("linux", "arm", "v7")
     assert config["created"] == config["history"][0]["created"] == timestamp(1) == "1970-01-01T00:00:01Z"
@@ -51,7 +60,10 @@ def test_an_artifact_refers_to_the_index_that_it_came_from(store: Store) -> None
     file = BuiltFile(distribution="runtime", platform=AMD64, format="deb", title="x.deb", blob=blob)
     artifact = store.manifest(store_artifact(store, file, index, {media_types.VERSION: "1"}))
     assert artifact.subject == Descriptor(media_type=index.media_type, digest=index.digest, size=index.size)
-    assert (artifact.artifact_type, artifact.config and artifact.config.media_type) == (media_types.ARTIFACTS["deb"][0], media_types.EMPTY)
+    assert (artifact.artifact_type, artifact.config and artifact.config.media_type) == (
+        media_types.ARTIFACTS["deb"][0],
+        media_types.EMPTY,
+    )
     assert [layer.annotations for layer in artifact.layers] == [{media_types.TITLE: "x.deb"}]
     assert artifact.annotations[media_types.PLATFORM] == "linux/amd64"
 

@@ -57,7 +57,9 @@ def test_a_digest_covers_its_path_and_nothing_beside(tmp_path: Path) -> None:
     (root / "ab").write_text("2")
     (root / "a.x").write_text("2")
     after = context(root)
-    same = {path: before.digest(path) == after.digest(path) for path in ("source/a", "source/a/", "source/ab", "source", ".", "none")}
+    same = {
+        path: before.digest(path) == after.digest(path) for path in ("source/a", "source/a/", "source/ab", "source", ".", "none")
+    }
     assert same == {"source/a": True, "source/a/": True, "source/ab": False, "source": False, ".": False, "none": True}
     assert set(after.listing(["source/a", "source/ab", "source/a/x"])) == {"source/a/x", "source/ab"}
 

@@ -48,7 +48,9 @@ def test_here_documents_are_data() -> None:
     assert parse(*text).context_paths("0") == set()
 
 
-@pytest.mark.parametrize("command", ["echo $((1<<4))", "echo $(( 1 << 4 ))", 'cat <<<"text"', "cat <<<text", "echo '<<EOF'", 'echo "<<EOF"'])
+@pytest.mark.parametrize(
+    "command", ["echo $((1<<4))", "echo $(( 1 << 4 ))", 'cat <<<"text"', "cat <<<text", "echo '<<EOF'", 'echo "<<EOF"']
+)
 def test_what_only_looks_like_a_here_document_is_none(command: str) -> None:
     assert keywords("FROM scratch", f"RUN {command}", "USER 1") == [("FROM", 1), ("RUN", 2), ("USER", 3)]
 
@@ -69,7 +71,14 @@ def test_stages_are_found_by_name_in_any_case() -> None:
 
 
 def test_a_stage_may_be_copied_from_by_its_number() -> None:
-    found = parse("FROM one AS a", "FROM two AS b", "FROM scratch AS c", "COPY --link --from=1 /x /", "FROM scratch AS d", "COPY --from=7 / /")
+    found = parse(
+        "FROM one AS a",
+        "FROM two AS b",
+        "FROM scratch AS c",
+        "COPY --link --from=1 /x /",
+        "FROM scratch AS d",
+        "COPY --from=7 / /",
+    )
     assert [stage.name for stage in found.closure("c")] == ["b", "c"]
     assert found.external("d") == {"7"}
 
@@ -128,7 +137,15 @@ def test_an_argument_before_from_fills_it_in() -> None:
 
 
 def test_arguments_are_those_of_all_stages_that_are_needed() -> None:
-    found = parse("FROM scratch AS a", 'ARG A=1 B="x y" TARGETARCH', "FROM scratch AS b", "ARG C", "FROM scratch", "COPY --from=a / /", "ARG D")
+    found = parse(
+        "FROM scratch AS a",
+        'ARG A=1 B="x y" TARGETARCH',
+        "FROM scratch AS b",
+        "ARG C",
+        "FROM scratch",
+        "COPY --from=a / /",
+        "ARG D",
+    )
     assert found.arguments("2") == {"A", "B", "D"}
 
 
@@ -184,6 +201,8 @@ def test_an_image_that_does_anything_else_is_not(lines: list[str]) -> None:
     assert not parse(*IMAGE, *lines).is_copy_of("image", "rootfs")
 
 
-@pytest.mark.parametrize("text", ["FROM scratch\nRUN " + "'" * 50_000, "FROM scratch\nCOPY " + '"\\' * 50_000, "FROM " + "$" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["FROM scratch\nRUN " + "'" * 50_000, "FROM scratch\nCOPY " + '"\\' * 50_000, "FROM " + "$" * 100_000]
+)
 def test_hostile_text_is_read_in_linear_time(text: str) -> None:
     assert Dockerfile.parse(text).context_paths("0") is not None

@@ -66,7 +66,8 @@ def test_a_fault_in_an_included_template_names_that_one(rendered: Renderer) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["{{ ''.__class__.__mro__ }}", "{{ values.append(1) }}", "{{ json.__globals__ }}", "{% for i in range(10**9) %}{% endfor %}"]
+    "text",
+    ["{{ ''.__class__.__mro__ }}", "{{ values.append(1) }}", "{{ json.__globals__ }}", "{% for i in range(10**9) %}{% endfor %}"],
 )
 def test_a_template_cannot_reach_the_program(rendered: Renderer, text: str) -> None:
     with pytest.raises(DefinitionError):
@@ -81,5 +82,7 @@ def test_a_missing_template_names_the_folders(tmp_path: Path) -> None:
 
 def test_values_are_quoted_for_where_they_stand(rendered: Renderer) -> None:
     values = {"word": "it's $HOME", "words": ["a b", "c"], "path": "/a/b/c"}
-    text = rendered(values, go="{{ word | sh }}\n{{ words | sh }}\n{{ words | json }}\n{{ word | docker }}\n{{ path | parent }}\n")
+    text = rendered(
+        values, go="{{ word | sh }}\n{{ words | sh }}\n{{ words | json }}\n{{ word | docker }}\n{{ path | parent }}\n"
+    )
     assert text.splitlines() == ["'it'\"'\"'s $HOME'", "'a b' c", '["a b", "c"]', '"it\'s \\$HOME"', "/a/b"]
