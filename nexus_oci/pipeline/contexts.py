@@ -94,7 +94,7 @@ def build_context(
     stamp: Stamp,
     folders: Sequence[Path],
 ) -> Context:
-    """The context without `trust/`: all of it decides bytes. Scripts of the templates come from the first folder that has them."""
+    """The context without `trust/`: all of it decides bytes. Scripts of the templates are those of the first folder with them."""
     files = dict(source)
     image = distribution.image
     for target, origin in image.files.items():
