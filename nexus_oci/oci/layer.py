@@ -22,7 +22,6 @@ from nexus_oci.errors import ArchiveError, StoreError, VerificationError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.canonical import CanonicalWriter, arrange, file_range
 from nexus_oci.oci.gzip import GzipWriter, inflated
-from nexus_oci.oci.read_ahead import ReadAhead
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.tar import FileSource, Source, TarReader, Tree, chunks_of
 from nexus_oci.oci.tar_header import Buffer, Entry, Kind
@@ -178,8 +177,9 @@ def store_layer(
     `ArchiveError` for a tar that is malformed or leaves its tree, `StoreError` where the disk does not take it, and
     whatever the stream raises.
     """
-    with Spool(store) as spool, ReadAhead(spool.keeping(chunks_of(chunks))) as ahead:
-        reader = TarReader(Source(ahead), origin=origin, prefix=prefix, allow_devices=allow_devices)
+    with Spool(store) as spool:
+        source = Source(spool.keeping(chunks_of(chunks)))
+        reader = TarReader(source, origin=origin, prefix=prefix, allow_devices=allow_devices)
         with _LayerBlob(store, rewriting) as blob:
             ordered = True
             for entry in _uncovered(reader, base_links or {}, origin):

@@ -24,9 +24,7 @@ POLICY = {
     "name": "limits",
     "strategy": "first-match",
     "default": {"effect": "review", "reason": "over the <usual> & known limit"},
-    "rules": [
-        {"id": "low", "effect": "allow", "reason": "low", "when": {"field": "amount", "op": "lt", "value": 1_000_000}}
-    ],
+    "rules": [{"id": "low", "effect": "allow", "reason": "low", "when": {"field": "amount", "op": "lt", "value": 1_000_000}}],
 }
 
 ALWAYS = ["Deployment", "Pod", "Service"]
@@ -55,9 +53,7 @@ VALUE_SETS: dict[str, tuple[dict[str, Any], list[str]]] = {
                 "enabled": True,
                 "parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https"}],
                 "hostnames": ["engine.example.com"],
-                "filters": [
-                    {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "A", "value": "b"}]}}
-                ],
+                "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "A", "value": "b"}]}}],
                 "timeouts": {"request": "10s"},
             }
         },
@@ -146,9 +142,7 @@ HTTP_ROUTE = {
                         "required": ["name"],
                         "additionalProperties": False,
                         "properties": {
-                            **{
-                                key: {"type": "string"} for key in ("name", "namespace", "sectionName", "group", "kind")
-                            },
+                            **{key: {"type": "string"} for key in ("name", "namespace", "sectionName", "group", "kind")},
                             "port": {"type": "integer"},
                         },
                     },
@@ -246,9 +240,7 @@ def test_every_object_carries_the_recommended_labels_and_the_namespace(rendered:
     for item in rendered.objects:
         labels = item["metadata"]["labels"]
         assert item["metadata"]["namespace"] == "engines"
-        assert {
-            f"app.kubernetes.io/{key}" for key in ("name", "instance", "version", "managed-by", "component")
-        } <= set(labels)
+        assert {f"app.kubernetes.io/{key}" for key in ("name", "instance", "version", "managed-by", "component")} <= set(labels)
         assert labels["helm.sh/chart"] == "nexus-engine-0.1.0"
         assert all(isinstance(value, str) for value in labels.values())
 
@@ -281,9 +273,7 @@ def test_every_pod_keeps_to_the_restricted_standard(rendered: Rendered) -> None:
             assert context["capabilities"] == {"drop": ["ALL"]}
 
 
-@pytest.mark.parametrize(
-    "repository", ["runtime", "ns/runtime", "localhost:5000/a/b", "[::1]:5000/a", "r.example/a__b/c-d"]
-)
+@pytest.mark.parametrize("repository", ["runtime", "ns/runtime", "localhost:5000/a/b", "[::1]:5000/a", "r.example/a__b/c-d"])
 def test_any_repository_may_be_named(repository: str) -> None:
     rendered = helm_render(CHART, {"image": {"repository": repository, "digest": DIGEST}})
     assert {container["image"] for container in _containers(rendered)} == {f"{repository}@{DIGEST}"}
@@ -402,9 +392,7 @@ def test_the_archive_holds_what_helm_package_would_put_there(tmp_path: Path) -> 
         "values.yaml": "image: {repository: x, digest: y}\n",
         ".helmignore": "# none of these\n*.bak\ncache/\n/top.txt\ndocs/*.md\n[xy].cfg\n*.lo[^g]\n",
     }
-    every = (
-        "a.bak cache/x top.txt sub/top.txt docs/a.md docs/b/a.md x.cfg z.cfg a.log a.lot README.md LICENSE files/ü.txt"
-    )
+    every = "a.bak cache/x top.txt sub/top.txt docs/a.md docs/b/a.md x.cfg z.cfg a.log a.lot README.md LICENSE files/ü.txt"
     every += " templates/a.yaml templates/.hidden templates/.dir/a.yaml crds/c.yaml"
     for name, text in (dict.fromkeys(every.split(), "a: 1\n") | files).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

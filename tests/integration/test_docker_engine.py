@@ -146,9 +146,7 @@ def test_a_base_keeps_its_bytes_and_platform_and_is_sent_once(docker: Engine, ro
 
 def test_a_base_whose_digest_is_wrong_is_refused(docker: Engine, rootfs: Path) -> None:
     with pytest.raises(BuildError, match="cannot be loaded"):
-        docker.load_base(
-            rootfs, tag=f"{PREFIX}/wrong:1", platform=docker.platform, diff_id=Digest("sha256:" + "0" * 64)
-        )
+        docker.load_base(rootfs, tag=f"{PREFIX}/wrong:1", platform=docker.platform, diff_id=Digest("sha256:" + "0" * 64))
     assert docker.image(f"{PREFIX}/wrong:1") is None
 
 
@@ -166,9 +164,7 @@ def test_context_files_arguments_and_labels_reach_the_build(engine: Engine) -> N
         data = buffer.getvalue()
         yield from (data[at : at + 100_000] for at in range(0, len(data), 100_000))
 
-    text = (
-        "FROM SHELL AS a\nARG WORD\nCOPY src /src\nCOPY ca.pem /src/\nRUN echo $WORD > /src/word && wc -c /src/large\n"
-    )
+    text = "FROM SHELL AS a\nARG WORD\nCOPY src /src\nCOPY ca.pem /src/\nRUN echo $WORD > /src/word && wc -c /src/large\n"
     wanted = replace(
         request_for(engine, text),
         context=context,
@@ -354,9 +350,7 @@ def test_a_container_is_removed_when_the_user_cancels(docker: Engine) -> None:
 
 
 def test_a_container_beside_the_program_can_be_asked_and_stopped(docker: Engine) -> None:
-    wanted = ContainerRequest(
-        image=SHELL, command=["httpd", "-f", "-p", "8080", "-h", "/etc"], network="bridge", publish=(8080,)
-    )
+    wanted = ContainerRequest(image=SHELL, command=["httpd", "-f", "-p", "8080", "-h", "/etc"], network="bridge", publish=(8080,))
     with docker.start(wanted) as container:
         assert container.state()["Running"] is True
         assert container.port(8080) > 0
