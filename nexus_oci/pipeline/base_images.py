@@ -28,10 +28,14 @@ from nexus_oci.release.image import ImageLayer, store_image
 
 @dataclass(frozen=True, kw_only=True)
 class BaseLayers:
-    """A base as an image ships it: its layers, the digest of its own manifest, and what the engine calls the same layers."""
+    """A base as an image ships it: its layers, the digest of its own manifest, and what the engine calls the same layers.
+
+    `engine_ids` are the engine's diff_ids in order, `known` the layers by them, `links` its links to folders.
+    """
 
     layers: tuple[ImageLayer, ...]
     digest: Digest
+    engine_ids: tuple[str, ...]
     known: Mapping[str, Layer]
     links: Mapping[str, str]
 
@@ -161,6 +165,7 @@ class Bases:
         return BaseLayers(
             layers=(shipped,),
             digest=self._own_manifest(local, (shipped,)),
+            engine_ids=(record.facts["engine"],),
             known={record.facts["engine"]: layer},
             links=layer.links,
         )
@@ -178,7 +183,7 @@ class Bases:
             ImageLayer(descriptor=layer.descriptor, diff_id=layer.diff_id, created_by=f"base {reference}") for layer in layers
         )
         links = {name: target for layer in layers for name, target in layer.links.items()}
-        return BaseLayers(layers=shipped, digest=manifest.digest, known=known, links=links)
+        return BaseLayers(layers=shipped, digest=manifest.digest, engine_ids=engine.diff_ids, known=known, links=links)
 
     def _own_manifest(self, local: LocalBase, layers: tuple[ImageLayer, ...]) -> Digest:
         """The digest of the base as an image of its own: what `org.opencontainers.image.base.digest` names."""

@@ -139,12 +139,10 @@ class Builder:
             with self.engine().files(tag, platform=build.platform) as files:
                 ProgramCheck(files=files, config=image.config, platform=build.platform, title=step.id).run()
             base = self.bases.layers(build.base)
-            layers = self._layers(step, build, tag, image, base)
-            labels = {
-                **build.labels,
-                media_types.BASE_NAME: build.base.local_name,
-                media_types.BASE_DIGEST: base.digest,
-            }
+            stands_on_it = image.diff_ids[: len(base.engine_ids)] == base.engine_ids
+            layers = self._layers(step, build, tag, image, base if stands_on_it else None)
+            origin = {media_types.BASE_NAME: build.base.local_name, media_types.BASE_DIGEST: base.digest}
+            labels = {**build.labels, **(origin if stands_on_it else {})}
             manifest = store_image(
                 self.store,
                 platform=build.platform,
@@ -156,14 +154,14 @@ class Builder:
         document = self.store.manifest(manifest)
         return self._record(step, build, IMAGE, (manifest, *document.blobs), {})
 
-    def _layers(self, step: Step, build: Build, tag: str, image: EngineImage, base: BaseLayers) -> list[ImageLayer]:
-        """The image's layers: the base's from the store, and what the image adds.
+    def _layers(self, step: Step, build: Build, tag: str, image: EngineImage, base: BaseLayers | None) -> list[ImageLayer]:
+        """The image's layers: the base's from the store, and what the image adds; all of them where it stands on another.
 
         Where the last stage is one copy of the `rootfs` stage, that stage is read out alone, which is twice as fast as saving the
         image and independent of the base's size. Otherwise, and where the copy passes through a link of the base (`bin` →
         `usr/bin`), which only the engine resolves, the image is saved and the layers it shares with the base are skipped unread.
         """
-        if build.dockerfile.is_copy_of(IMAGE, ROOTFS):
+        if base and build.dockerfile.is_copy_of(IMAGE, ROOTFS):
             try:
                 layer = self._rootfs_layer(step, build, base.links)
                 return [*base.layers, ImageLayer(descriptor=layer.descriptor, diff_id=layer.diff_id, created_by="COPY rootfs")]
@@ -171,14 +169,15 @@ class Builder:
                 self.progress.say(f"{step.id}: {covered.what}; the whole image is read instead")
         with closing(self.engine().save_image(tag, cancel=self.cancel)) as stream:
             found = layers_from_docker_archive(
-                stream, known=base.known, diff_ids=image.diff_ids, store=self.store, epoch=self.project.stamp.epoch
+                stream,
+                known=base.known if base else {},
+                diff_ids=image.diff_ids,
+                store=self.store,
+                epoch=self.project.stamp.epoch,
             )
-        own = [
-            ImageLayer(descriptor=layer.descriptor, diff_id=layer.diff_id, created_by="RUN")
-            for diff_id, layer in zip(image.diff_ids, found, strict=True)
-            if diff_id not in base.known
-        ]
-        return [*base.layers, *own]
+        own = found[len(base.engine_ids) :] if base else found
+        added = [ImageLayer(descriptor=layer.descriptor, diff_id=layer.diff_id, created_by="RUN") for layer in own]
+        return [*(base.layers if base else ()), *added]
 
     def _rootfs_layer(self, step: Step, build: Build, links: Mapping[str, str]) -> Layer:
         epoch = self.project.stamp.epoch
