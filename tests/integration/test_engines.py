@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from tests.integration.engines_support import MACHINES, Running, Shipped, engine_project, running, shipped, small_project
-from tests.support.projects import NEVER, Finished, Project
+from tests.support.projects import NEVER, Finished, Layout, Project, members
 
 pytestmark = pytest.mark.integration
 
@@ -258,3 +258,23 @@ def test_a_prebuilt_program_is_looked_at_before_it_is_shipped(tmp_path: Path, na
     (project.root / "tree/srv").write_bytes(Path("/bin/true").read_bytes())
     message = project.run("build", "--platform", native).refused(1)
     assert "the program 'srv' is dynamically linked, and the image has no /lib" in message
+
+
+def test_an_image_stage_that_stands_on_nothing_ships_no_base(tmp_path: Path, native: str) -> None:
+    project = small_project(
+        tmp_path,
+        "runtime: binary, command: [/usr/lib/small/srv], binary: {trees: {linux/amd64: tree, linux/arm64: tree}}",
+        {"tree/srv": ""},
+    )
+    header = bytearray(b"\x7fELF\x02\x01\x01".ljust(64, b"\0"))
+    header[18] = MACHINES[native]
+    (project.root / "tree/srv").write_bytes(header)
+    (project.root / "tree/srv").chmod(0o755)
+    text = project.template("engine.Dockerfile.j2")
+    project.write("dockerfiles/engine.Dockerfile.j2", text.replace("FROM {{ base }} AS image", "FROM scratch AS image"))
+    project.done("build", "--platform", native)
+    store = Layout(project.dist / "oci")
+    image = store.images("container:1.0.0")[native]
+    files = {member.name for layer in image.layers for member in members(store.tar(layer)) if not member.isdir()}
+    assert files == {"usr/lib/small/srv"}
+    assert "org.opencontainers.image.base.name" not in image.config["config"]["Labels"]
