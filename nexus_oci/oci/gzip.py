@@ -35,6 +35,8 @@ _PACKAGE = "1.1.0"
 _LIBRARY = "2.3.3"
 _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _MOST_WORKERS = 8
+_MOST_PENDING = 16
+"""Blocks under way: enough to keep the workers busy while the source, or the engine behind it, pauses."""
 _MEMORY = 8
 """zlib's own default. Level 9 of it makes the blocks of codes longer, and the output of these inputs 0.7 % larger."""
 
@@ -75,8 +77,8 @@ class GzipWriter:
 
     `sink` is called from the thread that calls `write` and `close`. `watch`, where given, is called with every block of
     uncompressed input, in order, from one thread of its own: a place to hash what passes while other blocks are
-    deflated. What `sink`, `watch` or a worker raises comes out of `write` or `close`. At most `2 * workers + 2` blocks
-    are held.
+    deflated. What `sink`, `watch` or a worker raises comes out of `write` or `close`. At most 18 blocks are
+    held.
     """
 
     def __init__(
@@ -135,7 +137,7 @@ class GzipWriter:
         if not last:
             self._block = bytearray(BLOCK)
             self._filled = 0
-        while len(self._pending) > 2 * self._workers or (self._pending and self._pending[0][0].done()):
+        while len(self._pending) > _MOST_PENDING or (self._pending and self._pending[0][0].done()):
             self._take()
 
     def _take(self) -> None:

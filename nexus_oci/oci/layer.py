@@ -277,14 +277,6 @@ def _rewritten(store: Store, tree: Tree, file: int, rewriting: Rewriting) -> Lay
         return blob.finish(tree)
 
 
-def folder_links(stream: Iterable[Buffer] | BinaryIO, *, origin: str) -> Mapping[str, str]:
-    """The links to folders in a layer's tar, as `Layer.links` has them; reads the tar to its end. Raises `ArchiveError`."""
-    reader = TarReader(Source(chunks_of(stream)), origin=origin, allow_devices=True)
-    for _ in reader.entries():
-        pass
-    return MappingProxyType(_folder_links(reader.tree))
-
-
 def _folder_links(tree: Tree) -> dict[str, str]:
     """Each symbolic link that ends at a folder of the same layer, and that folder; sorted."""
     links = {}

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
-from nexus_oci.errors import BuildError, NotFoundError, VerificationError
+from nexus_oci.errors import BuildError, NotFoundError
 from nexus_oci.oci import media_types
-from nexus_oci.oci.layer import Layer, folder_links
+from nexus_oci.oci.layer import Layer, layer_in_store
 from nexus_oci.oci.reference import Reference, is_loopback
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Digest, Manifest, Platform
-
-_BLOCK = 1 << 20
 
 
 def pull_base_layers(
@@ -62,55 +59,13 @@ def _of_platform(index: Manifest, platform: Platform, reference: Reference) -> D
 
 
 def _layer(store: Store, descriptor: Descriptor, diff_id: Digest) -> Layer:
-    """The layer with its links; the tar inside is read once, which also proves the diff_id."""
+    """The layer as it came, under OCI's media type, with its links."""
     if descriptor.media_type not in (media_types.LAYER_GZIP, media_types.DOCKER_LAYER_GZIP):
         raise BuildError(
             f"base layer {descriptor.digest.short} is {descriptor.media_type}",
             why="only gzip layers of bases are read",
             hint="choose a base with gzip layers",
         )
-    counted = _Counted()
-    links = folder_links(counted.passing(_inflated(store, descriptor)), origin=f"base layer {descriptor.digest.short}")
-    if counted.digest != diff_id:
-        raise VerificationError(
-            f"base layer {descriptor.digest.short} is not what its config says", why=f"it unpacks to {counted.digest}"
-        )
+    layer = layer_in_store(store, descriptor, diff_id=diff_id, origin=f"base layer {descriptor.digest.short}")
     shown = Descriptor(media_type=media_types.LAYER_GZIP, digest=descriptor.digest, size=descriptor.size)
-    return Layer(descriptor=shown, diff_id=diff_id, size=counted.size, links=links)
-
-
-def _inflated(store: Store, descriptor: Descriptor) -> Iterator[bytes]:
-    """The tar in a gzip blob, in pieces of at most four MiB however well it was compressed."""
-    unzip = zlib.decompressobj(31)
-    with store.open_blob(descriptor) as reader:
-        while block := reader.read(_BLOCK):
-            while block:
-                yield unzip.decompress(block, 4 * _BLOCK)
-                block = unzip.unconsumed_tail or _next_member(unzip)
-                if unzip.eof and block:
-                    unzip = zlib.decompressobj(31)
-
-
-def _next_member(unzip: zlib._Decompress) -> bytes:
-    """What follows a finished gzip member: gzip files may have several."""
-    return unzip.unused_data if unzip.eof else b""
-
-
-class _Counted:
-    """Hashes and counts what passes."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    @property
-    def digest(self) -> Digest:
-        """The digest of what has passed."""
-        return Digest("sha256:" + self._hash.hexdigest())
-
-    def passing(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
-        """The blocks, unchanged."""
-        for block in blocks:
-            self._hash.update(block)
-            self.size += len(block)
-            yield block
+    return replace(layer, descriptor=shown)
