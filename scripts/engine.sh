@@ -38,6 +38,8 @@ if [ -d /run/systemd/system ]; then
     systemctl start docker
 else
     say "No container engine answers: starting dockerd in the background; its log is /var/log/dockerd.log."
+    # A killed daemon leaves its number behind; another process may have it by now, and dockerd would then refuse to start.
+    grep -qsx dockerd /proc/[0-9]*/comm || rm -f /var/run/docker.pid /var/run/docker/containerd/containerd.pid
     nohup setsid dockerd >/var/log/dockerd.log 2>&1 </dev/null &
 fi
 tries=0
