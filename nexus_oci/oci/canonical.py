@@ -10,14 +10,12 @@ zeros.
 from __future__ import annotations
 
 import os
-import stat
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from nexus_oci.errors import ArchiveError
-from nexus_oci.oci.tar_header import BLOCK, Buffer, Entry, Kind, byte_sum, climbs, shown
+from nexus_oci.oci.tar_header import BLOCK, Buffer, Entry, Kind, byte_sum, shown
 
 _CHUNK = 1 << 20
 _FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x")
@@ -264,66 +262,3 @@ def file_range(file: int, offset: int, size: int) -> Iterator[bytes]:
     while offset < end and (piece := os.pread(file, min(_CHUNK, end - offset), offset)):
         offset += len(piece)
         yield piece
-
-
-def write_tree(
-    root: Path,
-    emit: Emit,
-    *,
-    epoch: int,
-    prefix: str = "",
-    ignore: Callable[[str], bool] | None = None,
-) -> None:
-    """Write a folder on disk as a canonical archive, each name below `prefix`; the folder itself is no entry without
-    one.
-
-    Owners are 0:0, times are `epoch`, folders and files that anyone may execute are 0755, other files 0644. `ignore` is
-    asked with each path relative to `root`; an ignored folder is not entered. Raises `ArchiveError` for what is no
-    file, folder or link, and for relative links that leave the tree.
-    """
-    writer = CanonicalWriter(emit, epoch=epoch, fixed=True, owner=(0, 0))
-    lead = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-    try:
-        if lead:
-            writer.write(Entry(name=lead[:-1], kind=Kind.DIRECTORY, mode=0o755))
-        for path, entry in _walk(root, "", ignore):
-            named = replace(entry, name=lead + entry.name)
-            if entry.kind == Kind.FILE:
-                file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                try:
-                    writer.write(named, file_range(file, 0, entry.size + 1))
-                finally:
-                    os.close(file)
-            else:
-                writer.write(named)
-    except OSError as error:
-        raise ArchiveError(f"{root} cannot be packed", why=str(error)) from error
-    writer.finish()
-
-
-def _walk(folder: Path, below: str, ignore: Callable[[str], bool] | None) -> Iterator[tuple[str, Entry]]:
-    """Everything in a folder in canonical order: its path on disk, and its entry."""
-    with os.scandir(folder) as found:
-        children = sorted(found, key=lambda child: os.fsencode(child.name))
-    for child in children:
-        name = below + child.name
-        if ignore and ignore(name):
-            continue
-        status = child.stat(follow_symlinks=False)
-        if stat.S_ISLNK(status.st_mode):
-            target = os.readlink(child.path)  # noqa: PTH115 -- a Path would tidy the target up
-            if climbs(name, target):
-                raise ArchiveError(
-                    f"the symbolic link {shown(name)} leaves {folder}",
-                    why=f"its target {shown(target)} climbs above the top of the tree",
-                    hint="point the link at something inside the folder, or leave it out",
-                )
-            yield child.path, Entry(name=name, kind=Kind.SYMLINK, mode=0o777, target=target)
-        elif stat.S_ISDIR(status.st_mode):
-            yield child.path, Entry(name=name, kind=Kind.DIRECTORY, mode=0o755)
-            yield from _walk(Path(child.path), f"{name}/", ignore)
-        elif stat.S_ISREG(status.st_mode):
-            mode = 0o755 if status.st_mode & 0o111 else 0o644
-            yield child.path, Entry(name=name, kind=Kind.FILE, mode=mode, size=status.st_size)
-        else:
-            raise ArchiveError(f"{child.path} is no file, folder or link", why="nothing else can be packed")

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from nexus_oci.errors import ArchiveError, NotFoundError
+from nexus_oci.errors import ArchiveError
 from nexus_oci.oci.tar_header import (
     BLOCK,
     Buffer,
@@ -350,20 +350,3 @@ def iter_members(
     reader = TarReader(Source(chunks_of(stream)), origin=origin, prefix=prefix)
     for entry in reader.entries():
         yield entry, reader.data()
-
-
-def extract_file(stream: Iterable[Buffer] | BinaryIO, name: str, sink: BinaryIO, *, origin: str = "the archive") -> Entry:
-    """Write the data of the one file `name` to `sink`; the rest of the archive is read and checked too.
-
-    Raises `NotFoundError` where there is no such entry, and `ArchiveError` where it is no regular file.
-    """
-    found = None
-    for entry, data in iter_members(stream, origin=origin):
-        if entry.name == name:
-            if entry.kind != Kind.FILE:
-                raise ArchiveError(f"{shown(name)} in {origin} is a {entry.kind}", why="a regular file was expected")
-            found = entry
-            sink.writelines(data)
-    if found is None:
-        raise NotFoundError(f"{shown(name)} is not in {origin}")
-    return found

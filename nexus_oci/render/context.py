@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import io
 import os
 import posixpath
 import re
@@ -263,30 +262,3 @@ def _content(name: str, entry: ContextFile) -> Iterator[bytes]:
 def _changed(name: str, why: str | None = None) -> DefinitionError:
     hint = "run the build again when nothing writes to the source"
     return DefinitionError(f"{name} changed while the build read it", why=why, hint=hint)
-
-
-def file_like(chunks: Iterable[bytes]) -> io.BufferedIOBase:
-    """A readable file over chunks, for clients that want to pull rather than be pushed."""
-    return io.BufferedReader(_Chunks(iter(chunks)), _BLOCK)
-
-
-class _Chunks(io.RawIOBase):
-    """Feeds chunks to `readinto`."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._rest = memoryview(chunk)
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count

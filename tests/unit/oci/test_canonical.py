@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import random
 import subprocess
 import tarfile
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from nexus_oci.errors import ArchiveError
-from nexus_oci.oci.canonical import CanonicalWriter, arrange, encode_header, write_canonical, write_tree
+from nexus_oci.oci.canonical import CanonicalWriter, arrange, encode_header, write_canonical
 from nexus_oci.oci.tar import Source, TarReader, read_index
 from nexus_oci.oci.tar_header import Entry, Kind
 
@@ -26,12 +25,6 @@ def rewritten(path: Path, **options: object) -> bytes:
     out = bytearray()
     with path.open("rb") as file:
         write_canonical(read_index(path), file.fileno(), out.extend, epoch=EPOCH, **options)  # type: ignore[arg-type]
-    return bytes(out)
-
-
-def packed(root: Path, **options: object) -> bytes:
-    out = bytearray()
-    write_tree(root, out.extend, epoch=EPOCH, **options)  # type: ignore[arg-type]
     return bytes(out)
 
 
@@ -230,90 +223,6 @@ def test_arranging_leaves_the_data_with_the_first_name() -> None:
     first, last = arrange([file, Entry(name="a", kind=Kind.LINK, target="z")])
     assert (first.kind, first.size, first.offset) == (Kind.FILE, 9, 512)
     assert (last.kind, last.size, last.target) == (Kind.LINK, 0, "a")
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    root = tmp_path / "tree"
-    (root / "bin").mkdir(parents=True)
-    (root / "bin" / "tool").write_bytes(b"#!/bin/sh\n" * 100)
-    (root / "bin" / "tool").chmod(0o711)
-    (root / "a-b").write_text("x")
-    (root / "a").mkdir(mode=0o700)
-    (root / "a" / ("n" * 120)).write_text("long")
-    (root / "a" / "größe").write_text("y")
-    (root / "link").symlink_to("bin/tool")
-    (root / "absolute").symlink_to("/etc/./passwd")
-    (root / "empty").mkdir()
-    return root
-
-
-def test_a_folder_on_disk_is_packed_with_plain_modes_owners_and_times(tree: Path) -> None:
-    found = members(packed(tree))
-    assert [member.name for member in found] == [
-        "a", "a/größe", "a/" + "n" * 120, "a-b", "absolute", "bin", "bin/tool", "empty", "link",
-    ]  # fmt: skip
-    modes = {member.name: member.mode for member in found}
-    assert (modes["a"], modes["a-b"], modes["bin/tool"]) == (0o755, 0o644, 0o755)
-    assert {(member.uid, member.gid, member.mtime) for member in found} == {(0, 0, EPOCH)}
-    assert {member.name: member.linkname for member in found if member.issym()} == {
-        "absolute": "/etc/./passwd", "link": "bin/tool",
-    }  # fmt: skip
-
-
-def test_packing_does_not_depend_on_times_owners_or_hard_links(tree: Path) -> None:
-    before = packed(tree)
-    os.utime(tree / "a-b", (5, 5))
-    (tree / "a" / "größe").chmod(0o600)
-    twin = tree.parent / "twin"
-    twin.hardlink_to(tree / "a-b")
-    assert packed(tree) == before
-
-
-def test_a_prefix_is_a_folder_of_its_own(tree: Path) -> None:
-    names = [member.name for member in members(packed(tree, prefix="engine-1.0/"))]
-    assert names[:2] == ["engine-1.0", "engine-1.0/a"]
-    assert all(name.startswith("engine-1.0") for name in names)
-
-
-def test_what_is_ignored_is_not_entered(tree: Path) -> None:
-    asked: list[str] = []
-
-    def ignore(name: str) -> bool:
-        asked.append(name)
-        return name in ("a", "bin/tool")
-
-    names = [member.name for member in members(packed(tree, ignore=ignore))]
-    assert names == ["a-b", "absolute", "bin", "empty", "link"]
-    assert not any(name.startswith("a/") for name in asked)
-
-
-def test_links_that_leave_the_folder_are_refused(tree: Path) -> None:
-    (tree / "bin" / "out").symlink_to("../../secret")
-    with pytest.raises(ArchiveError, match="'bin/out' leaves"):
-        packed(tree)
-
-
-def test_pipes_are_refused(tree: Path) -> None:
-    os.mkfifo(tree / "pipe")
-    with pytest.raises(ArchiveError, match="pipe is no file, folder or link"):
-        packed(tree)
-
-
-def test_a_folder_that_is_missing_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ArchiveError, match="cannot be packed"):
-        packed(tmp_path / "nowhere")
-
-
-def test_gnu_tar_unpacks_what_is_written(tree: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    done = subprocess.run(["tar", "-xpf", "-", "-C", out], input=packed(tree), capture_output=True, check=True)
-    assert done.stderr == b""
-    assert packed(out) == packed(tree)
-    assert (out / "a" / "größe").read_text() == "y"
-    assert (out / "bin" / "tool").stat().st_mode & 0o7777 == 0o755
-    assert (out / "a-b").stat().st_mtime == EPOCH
 
 
 def test_gnu_tar_unpacks_long_names_and_hard_links(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from nexus_oci.errors import ArchiveError, NotFoundError
-from nexus_oci.oci.tar import FileSource, Source, TarReader, extract_file, iter_members, read_index
+from nexus_oci.errors import ArchiveError
+from nexus_oci.oci.tar import FileSource, Source, TarReader, iter_members, read_index
 from nexus_oci.oci.tar_header import Entry, Kind, byte_sum, climbs
 
 END = bytes(1024)
@@ -398,26 +398,6 @@ def test_data_that_was_not_taken_is_passed_over() -> None:
     for entry, pieces in iter_members(io.BytesIO(data)):
         seen[entry.name] = bytes(next(pieces))[:1]
     assert seen == {"a": b"x", "b": b"y"}
-
-
-def test_one_file_is_taken_out() -> None:
-    data = head(b"deb/", b"5") + file(b"deb/x.deb", b"package") + file(b"other") + END
-    out = io.BytesIO()
-    assert extract_file([data], "deb/x.deb", out).size == 7
-    assert out.getvalue() == b"package"
-
-
-def test_taking_out_what_is_not_there_or_no_file_is_an_error() -> None:
-    data = head(b"deb/", b"5") + head(b"s", b"2", target=b"deb") + END
-    with pytest.raises(NotFoundError, match="'x' is not in the stage"):
-        extract_file([data], "x", io.BytesIO(), origin="the stage")
-    with pytest.raises(ArchiveError, match="'s' in the stage is a symbolic link"):
-        extract_file([data], "s", io.BytesIO(), origin="the stage")
-
-
-def test_a_broken_rest_is_noticed_after_the_file_was_found() -> None:
-    with pytest.raises(ArchiveError, match="truncated"):
-        extract_file([file(b"x", b"1")], "x", io.BytesIO())
 
 
 def test_an_error_of_the_stream_comes_through() -> None:
