@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from nexus_oci.definition.distribution_model import FORMATS, Distribution, Package
+from nexus_oci.definition.distribution_model import FORMATS, Distribution
 from nexus_oci.definition.engine_model import Engine, Runtime
 from nexus_oci.definition.nexus_model import Chart, NexusFile
+from nexus_oci.definition.package_model import REPOSITORIES, Package
 
 TARGET_BASES: Final[dict[Runtime, str]] = {"go": "static", "binary": "static", "python": "python", "node": "node"}
 """The base that an engine of each runtime stands on."""
@@ -34,19 +36,25 @@ def complete_distribution(distribution: Distribution, engine: Engine, nexus: Nex
             "group": image.user if image.group is None else image.group,
         }
     )
-    wanted = {"image", *distribution.formats}
     completed = distribution.model_copy(
         update={
             "description": distribution.description or engine.description,
             "repository": distribution.repository or distribution.distribution,
             "base": distribution.base or TARGET_BASES[engine.runtime],
             "platforms": distribution.platforms or nexus.platforms,
-            "formats": tuple(name for name in FORMATS[distribution.distribution] if name in wanted),
+            "formats": complete_formats(distribution.distribution, distribution.formats),
             "tiers": distribution.tiers or nexus.tiers,
             "image": image,
         }
     )
     return completed.model_copy(update={"package": _complete_package(completed, engine)})
+
+
+def complete_formats(distribution: str, wanted: Iterable[str]) -> tuple[str, ...]:
+    """The formats to build where `wanted` are asked for: the image always, and with a repository the packages in it."""
+    names = {"image", *wanted}
+    names |= {REPOSITORIES[name] for name in names if name in REPOSITORIES}
+    return tuple(name for name in FORMATS[distribution] if name in names or "all" in names)
 
 
 def complete_chart(chart: Chart | None, distributions: tuple[Distribution, ...]) -> Chart | None:

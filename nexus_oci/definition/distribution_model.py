@@ -10,22 +10,19 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt
 
 from nexus_oci.definition.model import Model, Written
 from nexus_oci.definition.nexus_model import Platforms, Tiers
+from nexus_oci.definition.package_model import ARCHIVES, PACKAGES, REPOSITORIES, Format, Package
 from nexus_oci.definition.scalars import (
     AbsolutePath,
-    Dependency,
     Duration,
     EnvironmentValue,
     InsidePath,
     Line,
-    Mode,
     Name,
-    PackageName,
     PlacePath,
     Port,
     Repository,
     Signal,
     Unique,
-    UserName,
     Variable,
     Words,
 )
@@ -35,8 +32,10 @@ DISTRIBUTIONS: Final[tuple[DistributionName, ...]] = ("runtime", "container")
 """The distributions that this version builds."""
 ALL_DISTRIBUTIONS: Final = ("runtime", "library", "container", "api", "sdk")
 """The distributions that there are."""
-Format = Literal["image", "tar.gz", "deb"]
-FORMATS: Final[Mapping[str, tuple[Format, ...]]] = {"runtime": ("image", "tar.gz", "deb"), "container": ("image",)}
+FORMATS: Final[Mapping[str, tuple[str, ...]]] = {
+    "runtime": ("image", *ARCHIVES, *PACKAGES, "srpm", *REPOSITORIES),
+    "container": ("image",),
+}
 """The formats of each distribution, in the order in which they are listed everywhere."""
 
 _SECRET = re.compile(
@@ -57,8 +56,8 @@ def _healthcheck(value: Any) -> Any:
     return None if value == "none" else value
 
 
-def _short_file(value: Any) -> Any:
-    return {"source": value} if isinstance(value, str) else value
+def _every(value: Any) -> Any:
+    return ("all",) if value == "all" else value
 
 
 class Healthcheck(Model):
@@ -108,52 +107,22 @@ class Image(Model):
     """What tells the engine to stop."""
 
 
-class PackagedFile(Model):
-    """A file in a package."""
+class Policies(Model):
+    """Policy files of the project that the engine is shipped with. Beside each FILE.json stands its signature, FILE.json.sig."""
 
-    source: InsidePath
-    """Where it is in the engine's source; a folder brings everything in it."""
-    mode: Mode = ""
-    """Its mode, in quotes, as in "0640". Default: 0755 for what can be run, otherwise 0644."""
-    config: StrictBool = False
-    """Whether it is configuration, so that an upgrade keeps what the administrator wrote."""
-
-
-class Service(Model):
-    """A systemd service, confined as far as a network server can be."""
-
-    name: Name = ""
-    """The unit's name. Default: the package's."""
-    description: Line = ""
-    """What `systemctl` says about it. Default: the engine's title."""
-    command: Words = ()
-    """Program, as an absolute path, and arguments. Default: the distribution's command and arguments."""
-    restart: Literal["no", "on-failure", "always"] = "on-failure"
-    """When systemd starts it again."""
-    state_directory: Name = ""
-    """A folder under /var/lib that the service owns. Default: none."""
-    runtime_directory: Name = ""
-    """A folder under /run that the service owns. Default: none."""
+    path: InsidePath
+    """The folder of the files, relative to the project."""
+    keys: Annotated[tuple[InsidePath, ...], Field(min_length=1), Unique]
+    """Public keys (PEM), relative to the project; each file has to be signed with one of them."""
+    destination: PlacePath | Literal[""] = ""
+    """Where they are installed. Default: /usr/share/NAME/policies."""
 
 
-class Package(Model):
-    """What the runtime's packages say about themselves."""
+class Secrets(Model):
+    """Findings of the search for secrets that are none."""
 
-    name: PackageName = ""
-    """The package's name. Default: the engine's."""
-    section: Line = "misc"
-    """The part of the archive that it belongs to."""
-    priority: Literal["required", "important", "standard", "optional"] = "optional"
-    """How needed it is."""
-    depends: Annotated[tuple[Dependency, ...], Unique] = ()
-    """Packages that it needs, as in `libc6 (>= 2.36)`."""
-    files: Mapping[PlacePath, Annotated[PackagedFile, BeforeValidator(_short_file)]] = {}
-    """Files beside the engine itself: where they go, and where they are in the engine's source."""
-    user: UserName = ""
-    """The system user that the service runs as; made when the package is installed. Default: the package's name, where
-    there is a service."""
-    service: Annotated[Service | None, Written] = None
-    """The systemd service, where the engine is one."""
+    allow: Mapping[Line, Line] = {}
+    """Patterns of installed paths, as in .gitignore, each with the reason why what looks like a secret there is none."""
 
 
 class Distribution(Model):
@@ -169,11 +138,15 @@ class Distribution(Model):
     """What the image stands on. Default: by the engine's runtime: static, python or node."""
     platforms: Platforms = ()
     """What it is built for. Default: the definition's platforms."""
-    formats: Annotated[tuple[Format, ...], Field(min_length=1), Unique] = ("image",)
-    """What it is delivered as; the image is always made, tar.gz and deb for `runtime` only."""
+    formats: Annotated[tuple[Format, ...], Field(min_length=1), Unique, BeforeValidator(_every)] = ("image",)
+    """What it is delivered as, or `all`; the image is always made, the other formats for `runtime` only."""
     tiers: Tiers = ()
     """The tiers that it is offered in. Default: the definition's tiers."""
     image: Image = Image()
     """How the image runs."""
+    policies: Annotated[Policies | None, Written] = None
+    """The policy cache that goes into the bundle once its signatures are verified. Default: none."""
+    secrets: Secrets = Secrets()
+    """What the search for secrets in the bundle does not refuse."""
     package: Package = Package()
-    """What tar.gz and deb say about themselves; for `runtime` only."""
+    """What archives and packages consist of and say about themselves; for `runtime` only."""

@@ -10,6 +10,7 @@ from nexus_oci.definition.completion import TARGET_BASES
 from nexus_oci.definition.definition import Positions
 from nexus_oci.definition.distribution_model import FORMATS, is_secret
 from nexus_oci.definition.engine_model import RUNTIMES
+from nexus_oci.definition.package_model import ARCHIVES
 from nexus_oci.definition.suggestions import did_you_mean
 from nexus_oci.definition.yaml_nodes import Problem
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from nexus_oci.definition.base_model import DebianBase, ImageBase
     from nexus_oci.definition.distribution_model import Distribution
     from nexus_oci.definition.nexus_model import NexusFile
+    from nexus_oci.definition.package_model import PackagedFile
     from nexus_oci.definition.salvage import Checked
 
 
@@ -147,6 +149,8 @@ def _distribution(
     yield from _environment(references, key, distribution)
     yield from _offered(references, key, checked, distribution)
     yield from _formats(references, key, checked, distribution)
+    if distribution.distribution == "runtime":
+        yield from _package(references, key, checked, distribution)
     image = distribution.image
     if image.user == 0 and not image.allow_root and checked.intact("image", "user"):
         yield references.problem(
@@ -182,15 +186,59 @@ def _formats(references: References, key: str, checked: Checked[Distribution], d
     if not checked.intact("formats"):
         return
     for index, name in enumerate(distribution.formats):
-        if name not in FORMATS[distribution.distribution]:
+        if name != "all" and name not in FORMATS[distribution.distribution]:
             yield references.problem(f"formats: {name!r} is made for the distribution 'runtime' only", key, "formats", index)
+    packages = [name for name in distribution.formats if name not in ("image", *ARCHIVES)]
+    if runtime and packages:
+        yield from _described(references, key, distribution, packages[0])
+
+
+def _described(references: References, key: str, distribution: Distribution, name: str) -> Iterator[Problem]:
+    """What a package has to say about itself: who answers for it, and under which licence it is given."""
     nexus = references.nexus
-    named = nexus.model is None or not nexus.intact("engine", "maintainer") or bool(nexus.model.engine.maintainer)
-    if runtime and "deb" in distribution.formats and not named:
-        yield references.problem(
-            "formats: 'deb' needs a maintainer: write engine.maintainer, Name <mail>, in images/nexus.yaml",
-            *(key, "formats", distribution.formats.index("deb")),
+    for field, meaning, example in (
+        ("maintainer", "a maintainer", "Name <mail@example.com>"),
+        ("licenses", "a licence", "an SPDX expression such as Apache-2.0"),
+    ):
+        unknown = nexus.model is None or not nexus.intact("engine", field)
+        if not unknown and nexus.model and not getattr(nexus.model.engine, field):
+            yield references.problem(
+                f"formats: {name!r} needs {meaning}: write engine.{field}, {example}, in images/nexus.yaml",
+                *(key, "formats", distribution.formats.index(name)),
+            )
+
+
+def _package(references: References, key: str, checked: Checked[Distribution], distribution: Distribution) -> Iterator[Problem]:
+    """Blocks of a package that contradict themselves or each other."""
+    if not checked.intact("package"):
+        return
+    package = distribution.package
+    if package.socket and not package.service:
+        yield references.key_problem(
+            "package.socket: systemd hands sockets to a service; write package.service too", key, "package", "socket"
         )
+    if package.meta and package.meta.name == package.name:
+        yield references.problem(f"package.meta.name: {package.name!r} is the package itself", key, "package", "meta", "name")
+    for target, file in package.files.items():
+        yield from _file(references, file, f"package.files.{target}", key, "package", "files", target)
+    for format_, override in package.overrides.items():
+        for target, file in override.files.items():
+            where = (key, "package", "overrides", format_, "files", target)
+            yield from _file(references, file, f"package.overrides.{format_}.files.{target}", *where)
+
+
+def _file(references: References, file: PackagedFile, label: str, *where: str | int) -> Iterator[Problem]:
+    sourceless = file.kind in ("directory", "link", "ghost")
+    if sourceless and file.source:
+        yield references.problem(f"{label}: a {file.kind} has no source; take it out, or write kind: file", *where, "source")
+    elif not sourceless and not file.source:
+        yield references.key_problem(f"{label}: the key 'source' is missing; it names a file of the engine's source", *where)
+    if file.kind == "link" and not file.target:
+        yield references.key_problem(f"{label}: the key 'target' is missing; it says where the link points", *where)
+    elif file.kind != "link" and file.target:
+        yield references.problem(f"{label}: only a link has a target; write kind: link", *where, "target")
+    if file.config and file.kind != "file":
+        yield references.problem(f"{label}: a {file.kind} is no configuration; take config out", *where, "config")
 
 
 def _environment(references: References, key: str, distribution: Distribution) -> Iterator[Problem]:

@@ -262,6 +262,17 @@ Dependency = Annotated[
         "a package, as in passwd, libc6 (>= 2.36) or systemd | passwd",
     ),
 ]
+Revision = Annotated[str, _shaped(r"^[1-9][0-9]{0,8}$", 'a whole number in quotes, as in "1"')]
+Listen = Annotated[
+    str,
+    BeforeValidator(_environment_value),
+    _shaped(
+        r"^(?:/[^\\\x00-\x1f\s]*[^\\\x00-\x1f\s/]|[1-9][0-9]{0,4}|(?:[0-9.]+|\[[0-9a-fA-F:.]+\]):[1-9][0-9]{0,4})$",
+        "a path, a port, or an address with a port, as in /run/engine/engine.sock, 8080 or 127.0.0.1:8080",
+    ),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 1, "maximum": 65535}]}),
+]
+"""What systemd's ListenStream takes."""
 Mode = Annotated[str, _shaped(r"^0[0-7]{3}$", 'a file mode in quotes, as in "0644"')]
 Signal = Annotated[str, _shaped(r"^SIG(?:RTMIN\+[0-9]+|RTMAX-[0-9]+|[A-Z][A-Z0-9]+)$", "a signal's name, as in SIGTERM")]
 ValuePath = Annotated[

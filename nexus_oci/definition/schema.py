@@ -19,14 +19,14 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from nexus_oci.definition import base_model, distribution_model, engine_model, nexus_model
+from nexus_oci.definition import base_model, distribution_model, engine_model, nexus_model, package_model
 from nexus_oci.definition.base_model import BasesFile
 from nexus_oci.definition.distribution_model import FORMATS, Distribution
 from nexus_oci.definition.engine_model import RUNTIMES
 from nexus_oci.definition.nexus_model import NexusFile
 
 SCHEMA_FILE: Final = Path(__file__).with_name("schema.json")
-_MODULES: Final = (engine_model, base_model, nexus_model, distribution_model)
+_MODULES: Final = (engine_model, base_model, nexus_model, package_model, distribution_model)
 
 
 def schema() -> dict[str, Any]:
@@ -90,9 +90,13 @@ def _short_forms(definitions: dict[str, Any]) -> None:
     text = {"type": "string", "minLength": 1}
     for model, field in (("Engine", "source"), ("NexusFile", "chart")):
         _widen(definitions[model]["properties"][field], text)
-    files = definitions["Package"]["properties"]["files"]["patternProperties"]
-    for pattern, file in files.items():
-        files[pattern] = {"anyOf": [file, text]}
+    for model in ("Package", "Override"):
+        files = definitions[model]["properties"]["files"]["patternProperties"]
+        for pattern, file in files.items():
+            files[pattern] = {"anyOf": [file, text]}
+    formats = definitions["Distribution"]["properties"]["formats"]
+    for keyword in [key for key in formats if key not in ("description", "default")]:
+        formats.setdefault("anyOf", [{}, {"const": "all"}])[0][keyword] = formats.pop(keyword)
     _widen(definitions["Image"]["properties"]["healthcheck"], {"const": "none"})
 
 
@@ -120,8 +124,10 @@ def _refusals(definitions: dict[str, Any]) -> None:
     ]
     definitions["Distribution"]["if"] = {"properties": {"distribution": {"const": "container"}}}
     definitions["Distribution"]["then"] = {
-        "properties": {"package": False, "formats": {"items": {"enum": list(FORMATS["container"])}}}
+        "properties": {"package": False, "formats": {"items": {"enum": ["all", *FORMATS["container"]]}}}
     }
+    sourceless = {"properties": {"kind": {"enum": ["directory", "link", "ghost"]}}, "required": ["kind"]}
+    definitions["PackagedFile"] |= {"if": sourceless, "else": {"required": ["source"]}}
     definitions["Image"]["properties"]["labels"]["patternProperties"][r"^org\.opencontainers\.image\."] = False
     definitions["Image"]["if"] = {"not": {"properties": {"allow-root": {"const": True}}, "required": ["allow-root"]}}
     definitions["Image"]["then"] = {"properties": {"user": {"minimum": 1}}}

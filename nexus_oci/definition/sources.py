@@ -12,6 +12,8 @@ from nexus_oci.definition.yaml_nodes import Problem
 
 if TYPE_CHECKING:
     from nexus_oci.definition.definition import Definition
+    from nexus_oci.definition.distribution_model import Distribution, Policies
+    from nexus_oci.definition.package_model import Package
 
 
 def missing(definition: Definition, root: Path, source: Path | None) -> tuple[Problem, ...]:
@@ -95,9 +97,43 @@ def _distributions(look: _Looking, definition: Definition, source: Path) -> Iter
         name = item.distribution
         for target, path in item.image.files.items():
             yield from look.anything(source, path, "image.files", name, "image", "files", target)
+        if item.policies is not None:
+            yield from _policies(look, definition, item, item.policies)
         if name == "runtime":
-            for target, file in item.package.files.items():
-                yield from look.anything(source, file.source, "package.files", name, "package", "files", target, "source")
+            for path, key, where in _packaged(item.package):
+                yield from look.anything(source, path, f"package.{key}", name, "package", *where)
+
+
+def _policies(look: _Looking, definition: Definition, item: Distribution, policies: Policies) -> Iterator[Problem]:
+    folders = [folder for folder in (definition.root, definition.defaults) if folder]
+    for path, where in [(policies.path, ("path",)), *((key, ("keys", n)) for n, key in enumerate(policies.keys))]:
+        if not any((folder / path).exists() for folder in folders):
+            label = ".".join(["policies", str(where[0])])
+            yield look.problem(
+                f"{label}: {path!r} is not in the project", definition.root, path, item.distribution, "policies", *where
+            )
+
+
+def _packaged(package: Package) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
+    """Every path of the source that a package names, with its key and where it is written below `package`."""
+    for target, file in package.files.items():
+        yield file.source, "files", ("files", target, "source")
+    for format_, override in package.overrides.items():
+        for target, file in override.files.items():
+            yield file.source, f"overrides.{format_}.files", ("overrides", format_, "files", target, "source")
+        for key, path in override.scripts.model_dump(by_alias=True).items():
+            yield path, f"overrides.{format_}.scripts.{key}", ("overrides", format_, "scripts", key)
+    blocks = {"scripts": package.scripts, "completions": package.completions}
+    for name, block in blocks.items():
+        for key, path in block.model_dump(by_alias=True).items():
+            yield path, f"{name}.{key}", (name, key)
+    for name, unit in (("service", package.service), ("socket", package.socket)):
+        if unit is not None:
+            yield unit.unit, f"{name}.unit", (name, "unit")
+    for name, paths in (("manual", package.manual), ("licences", package.licences or ())):
+        for index, path in enumerate(paths):
+            yield path, name, (name, index)
+    yield package.changelog, "changelog", ("changelog",)
 
 
 class _Looking:
@@ -126,6 +162,8 @@ class _Looking:
             yield from self.escapes(folder, path, *where)
 
     def anything(self, folder: Path, path: str, key: str, *where: str | int) -> Iterator[Problem]:
+        if not path:
+            return
         if not (folder / path).exists():
             yield self.problem(f"{key}: {path!r} is not in the engine's source", folder, path, *where)
         else:

@@ -153,7 +153,7 @@ def linux_package(definition: Definition, distribution: Distribution, platform: 
         licence=engine.licenses,
         section=package.section,
         priority=package.priority,
-        depends=package.depends,
+        depends=package.relations.depends,
         config_files=(),
         user=user,
         service=unit,

@@ -125,8 +125,8 @@ def test_a_fault_of_nexus_yaml(problems: Problems, nexus: str, expected: str) ->
          "definition's platforms (linux/amd64, linux/arm64)"),
         ("distribution: container\nformats: [image, deb]\n", "2:18: formats: 'deb' is made for the distribution 'runtime' "
          "only"),
-        ("distribution: container\nformats: [tgz]\n", "2:11: formats[1]: found the text 'tgz', expected image, tar.gz or "
-         "deb; did you mean 'tar.gz'?"),
+        ("distribution: container\nformats: [tgz]\n", "2:11: formats[1]: found the text 'tgz', expected all, image, "
+         "tar.gz, tar.zst, deb, rpm, srpm, apk, archlinux, ipk, apt or yum; did you mean 'tar.gz'?"),
         ("distribution: container\npackage: {name: shop}\n", "2:1: the key 'package' goes with 'distribution: runtime' "
          "only"),
         ("distribution: container\nimage: {user: 0}\n", "2:15: image.user: found the number 0, which is root; leave it out "
@@ -169,15 +169,39 @@ def test_a_fault_of_a_distribution(problems: Problems, container: str, expected:
 
 
 @pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        ("", ["'rpm' needs a licence: write engine.licenses, an SPDX expression such as Apache-2.0,",
+              "'rpm' needs a maintainer: write engine.maintainer, Name <mail@example.com>,"]),
+        ("  maintainer: A B <a@b.example>\n", ["'rpm' needs a licence: write engine.licenses, an SPDX expression such as Apache-2.0,"]),
+    ],
+)  # fmt: skip
+def test_a_package_says_who_answers_for_it_and_under_which_licence(problems: Problems, engine: str, expected: list[str]) -> None:
+    found = problems(PYTHON + engine, "distribution: runtime\nformats: [tar.gz, rpm]\n")
+    assert list(found) == [f"images/container.yaml:2:19: formats: {text} in images/nexus.yaml" for text in expected]
+
+
+@pytest.mark.parametrize(
     ("runtime", "expected"),
     [
-        ("distribution: runtime\nformats: [deb]\n", "2:11: formats: 'deb' needs a maintainer: write engine.maintainer, "
-         "Name <mail>, in images/nexus.yaml"),
+        ("distribution: runtime\npackage: {files: {/etc/x: {config: true}}}\n", "2:19: package.files./etc/x: the key 'source' "
+         "is missing; it names a file of the engine's source"),
+        ("distribution: runtime\npackage: {files: {/run/x: {kind: ghost, source: x}}}\n", "2:49: package.files./run/x: a ghost "
+         "has no source; take it out, or write kind: file"),
+        ("distribution: runtime\npackage: {files: {/usr/x: {kind: link}}}\n", "2:19: package.files./usr/x: the key 'target' is "
+         "missing; it says where the link points"),
+        ("distribution: runtime\npackage: {overrides: {rpm: {files: {/usr/x: {kind: link, target: y, config: true}}}}}\n", "2:77: "
+         "package.overrides.rpm.files./usr/x: a link is no configuration; take config out"),
+        ("distribution: runtime\npackage: {socket: {listen: [/run/x.sock]}}\n", "2:11: package.socket: systemd hands sockets to "
+         "a service; write package.service too"),
+        ("distribution: runtime\npackage: {service: {}, socket: {listen: [run/x.sock]}}\n", "2:42: package.socket.listen[1]: found "
+         "the text 'run/x.sock', expected a path, a port, or an address with a port, as in /run/engine/engine.sock, 8080 or "
+         "127.0.0.1:8080"),
         ("distribution: runtime\npackage: {files: {/etc/x: {source: x, mode: \"644\"}}}\n", "2:45: "
          "package.files./etc/x.mode: found the text '644', expected a file mode in quotes, as in \"0644\""),
         ("distribution: runtime\npackage: {files: {/etc/x: {source: x, mode: 0644}}}\n", "2:45: found the unquoted number "
          "0644, which YAML readers understand differently; write \"0644\" in quotes"),
-        ("distribution: runtime\npackage: {depends: [libc6 >= 2]}\n", "2:21: package.depends[1]: found the text "
+        ("distribution: runtime\npackage: {relations: {depends: [libc6 >= 2]}}\n", "2:33: package.relations.depends[1]: found the text "
          "'libc6 >= 2', expected a package, as in passwd, libc6 (>= 2.36) or systemd | passwd"),
         ("distribution: runtime\npackage: {service: }\n", "2:20: package.service: found nothing, expected a value; leave "
          "the key out, or write {} for all defaults"),

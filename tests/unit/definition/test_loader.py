@@ -62,13 +62,13 @@ def test_command_and_base_follow_from_the_runtime(
 
 def test_a_runtime_distribution_gets_what_its_packages_need(loaded: Callable[..., Definition]) -> None:
     runtime = (
-        "distribution: runtime\nformats: [deb, image]\nimage: {arguments: [--fast]}\n"
+        "distribution: runtime\nformats: [apt, image]\nimage: {arguments: [--fast]}\n"
         "package:\n  files: {/etc/shop.toml: {source: shop.toml, config: true}, /usr/share/x: x}\n  service: {}\n"
     )
-    nexus = GO + "  maintainer: A B <a@b.example>\n"
+    nexus = GO + "  maintainer: A B <a@b.example>\n  licenses: MIT\n"
     definition = loaded(nexus, None, {"images/runtime.yaml": runtime})
     package = definition.distributions[0].package
-    assert definition.distributions[0].formats == ("image", "deb")
+    assert definition.distributions[0].formats == ("image", "deb", "apt")
     assert (package.name, package.user) == ("shop", "shop")
     assert package.service is not None
     assert (package.service.name, package.service.description) == ("shop", "shop")
