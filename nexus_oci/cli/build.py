@@ -13,7 +13,7 @@ from nexus_oci.cli.console import Console, human_size
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Where the store and files go. Default: dist.")
 @click.option("--distribution", "-d", "distributions", multiple=True, help="Only this distribution; repeatable.")
 @click.option("--platform", "-p", "platforms", multiple=True, help="Only this platform, as in linux/arm64; repeatable.")
-@click.option("--format", "-f", "formats", multiple=True, help="Only this format beside the image; repeatable.")
+@click.option("--format", "-f", "formats", multiple=True, help="Only this format beside the image, or all; repeatable.")
 @click.option("--jobs", "-j", default=4, show_default=True, type=click.IntRange(1, 64), help="Steps at once.")
 @click.option("--locked", is_flag=True, help="Fail where a locked package is gone, rather than refresh the lock.")
 @click.option("--no-cache", is_flag=True, help="Let the engine run every stage anew.")

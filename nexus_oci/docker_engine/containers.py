@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from nexus_oci.docker_engine.connect import Endpoint, Watch, blocks, request, translated
 from nexus_oci.docker_engine.images import find_image
@@ -40,7 +40,8 @@ class ContainerRequest:
 
     `command` and `entrypoint` replace the image's where given; `tmpfs` are paths; `network` is `none` or `bridge`;
     `publish` are TCP ports that become reachable on this machine's loopback; `capabilities` are added to no others than
-    the engine's default set.
+    the engine's default set. `unconfined` takes away what hinders an init system of its own: the system call filter, the
+    masks over /proc, and the ban on new privileges.
     """
 
     image: str
@@ -56,6 +57,7 @@ class ContainerRequest:
     working_dir: str | None = None
     publish: tuple[int, ...] = ()
     capabilities: tuple[str, ...] = ()
+    unconfined: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,11 @@ class RunningContainer:
             out, err = client.exec_start(started["Id"], demux=True)
             code = client.exec_inspect(started["Id"])["ExitCode"]
         return RunResult(exit_code=int(code), stdout=out or b"", stderr=err or b"")
+
+    def put(self, archive: bytes | IO[bytes], folder: str = "/") -> None:
+        """Unpack a tar into an existing folder of it; owners and modes as the tar has them."""
+        with self.endpoint.client("copying files into a container", timeout=600) as client:
+            client.put_archive(self.id, folder, archive)
 
     def port(self, port: int) -> int:
         """The loopback port that a published TCP port was given."""
@@ -190,11 +197,13 @@ def _create(client: APIClient, wanted: ContainerRequest, labels: Mapping[str, st
         tmpfs=dict.fromkeys(wanted.tmpfs, ""),
         read_only=wanted.read_only,
         cap_add=list(wanted.capabilities),
-        security_opt=["no-new-privileges"],
+        security_opt=["seccomp=unconfined", "apparmor=unconfined"] if wanted.unconfined else ["no-new-privileges"],
         port_bindings=dict.fromkeys(wanted.publish, ("127.0.0.1",)),
         # Another default driver, such as one that sends logs away, could not be read back.
         log_config=LogConfig(type="json-file", config={"max-size": _LOG_LIMIT, "max-file": "1"}),
     )
+    if wanted.unconfined:
+        host.update(MaskedPaths=[], ReadonlyPaths=[])
     created = client.create_container(
         wanted.image,
         command=list(wanted.command) if wanted.command is not None else None,

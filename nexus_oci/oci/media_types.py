@@ -29,9 +29,18 @@ RELEASE = "application/vnd.nexus-oci.release.v1"
 
 ARTIFACTS = {
     "tar.gz": ("application/vnd.nexus-oci.artifact.tar.v1", "application/gzip"),
+    "tar.zst": ("application/vnd.nexus-oci.artifact.tar-zstd.v1", "application/zstd"),
     "deb": ("application/vnd.nexus-oci.artifact.deb.v1", "application/vnd.debian.binary-package"),
+    "rpm": ("application/vnd.nexus-oci.artifact.rpm.v1", "application/x-rpm"),
+    "srpm": ("application/vnd.nexus-oci.artifact.srpm.v1", "application/x-source-rpm"),
+    "apk": ("application/vnd.nexus-oci.artifact.apk.v1", "application/x-alpine-package-keeper-package"),
+    "archlinux": ("application/vnd.nexus-oci.artifact.archlinux.v1", "application/x-alpm-package"),
+    "ipk": ("application/vnd.nexus-oci.artifact.ipk.v1", "application/x-opkg-package"),
+    "apt": ("application/vnd.nexus-oci.artifact.apt-repository.v1", "application/octet-stream"),
+    "yum": ("application/vnd.nexus-oci.artifact.yum-repository.v1", "application/octet-stream"),
 }
-"""Format → (`artifactType` of its manifest, media type of its one layer)."""
+"""Format → (`artifactType` of its manifest, media type of its layers). A repository has a layer for each of its files; packages
+in it keep their own type, so that their blobs are those of the packages' artifacts."""
 
 TITLE = "org.opencontainers.image.title"
 VERSION = "org.opencontainers.image.version"

@@ -5,40 +5,33 @@ Only what a missing step needs is made: bases are loaded into the engine when th
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from nexus_oci.docker_engine import LABEL_PREFIX, BuildRequest, ByteEvent, Engine, Event, LogEvent, StepEvent
+from nexus_oci.docker_engine import LABEL_PREFIX, Engine
 from nexus_oci.docker_engine.images import EngineImage
-from nexus_oci.errors import BuildError, CancelledError, NexusError
+from nexus_oci.errors import BuildError, CancelledError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.docker_archive import layers_from_docker_archive
 from nexus_oci.oci.layer import Layer, LinkCovered, Rewriting, store_layer
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor
 from nexus_oci.pipeline.base_images import BaseLayers, Bases
-from nexus_oci.pipeline.host import trust_files
-from nexus_oci.pipeline.local_images import LOCAL
-from nexus_oci.pipeline.payload import single_file
+from nexus_oci.pipeline.finishing import Finishing
+from nexus_oci.pipeline.payload import stage_files
 from nexus_oci.pipeline.programs import ProgramCheck
-from nexus_oci.pipeline.progress import Progress, StepActivity, StepChanged
+from nexus_oci.pipeline.progress import Progress, StepChanged
 from nexus_oci.pipeline.project import Project
 from nexus_oci.pipeline.records import Record, Records
+from nexus_oci.pipeline.stages import FORMATS, Stages, with_formats
 from nexus_oci.plan.expand import IMAGE, ROOTFS, Build, context_paths, layer_key
-from nexus_oci.plan.steps import Step
+from nexus_oci.plan.steps import WORK, Step
 from nexus_oci.release.image import ImageLayer, store_image
-from nexus_oci.render.dockerfile import Dockerfile
-
-FRESH = "NEXUS_FRESH"
-"""A build argument that no command reads. A value of its own lets the engine run every command below it anew."""
-_NOTICE = "nexus-oci: "
-"""What a line of a stage's output begins with that the user should see though the stage succeeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +44,20 @@ class Built:
     def image(self, build: Build) -> Descriptor:
         """The manifest of a build's image."""
         return self.records[build.image_step].blobs[0]
+
+    def files(self, step: str) -> list[tuple[str, Descriptor]]:
+        """The names and blobs of a format's or a repository's files."""
+        record = self.records[step]
+        return list(zip(map(str, record.facts["titles"]), record.blobs, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """Steps that are done together, once those in `needs` are done. `work` makes the records of those given to it."""
+
+    steps: tuple[Step, ...]
+    needs: frozenset[str]
+    work: Callable[[Sequence[Step]], Sequence[Record]]
 
 
 @dataclass(kw_only=True)
@@ -76,29 +83,38 @@ class Builder:
             progress=self.progress,
             cancel=self.cancel,
         )
+        self.stages = Stages(
+            project=self.project,
+            bases=self.bases,
+            engine=self.engine,
+            progress=self.progress,
+            cancel=self.cancel,
+            no_cache=self.no_cache,
+        )
         self._ran: list[str] = []
-        self._trust: dict[str, bytes] | None = None
-        self._trust_lock = threading.Lock()
-        self._fresh = secrets.token_hex(8)
+        self._results: dict[str, Record] = {}
 
     def is_complete(self) -> bool:
         """Whether every step of the plan is known, so that the engine is not needed at all."""
-        return all(
-            self.records.find(step.key) is not None for step in self.project.plan.steps if step.kind in ("image", "format")
-        )
+        return all(self.records.find(step.key) is not None for step in self.project.plan.steps if step.kind in WORK)
 
     def run(self) -> Built:
-        """Every image and format of the plan; raises the first error, with all other work stopped and taken away."""
-        steps = [step for step in self.project.plan.steps if step.kind in ("image", "format")]
-        results: dict[str, Record] = {}
+        """Every image and file of the plan; raises the first error, with all other work stopped and taken away."""
+        waiting = self._jobs()
         pool = ThreadPoolExecutor(max_workers=max(1, self.jobs), thread_name_prefix="build")
+        futures: dict[Future[None], _Job] = {}
         try:
-            futures: dict[Future[Record], Step] = {pool.submit(self._step, step): step for step in steps}
-            pending = set(futures)
-            while pending:
+            pending: set[Future[None]] = set()
+            while waiting or pending:
+                ready = [job for job in waiting if job.needs <= self._results.keys()]
+                waiting = [job for job in waiting if job not in ready]
+                for job in ready:
+                    future = pool.submit(self._do, job)
+                    futures[future] = job
+                    pending.add(future)
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
-                    results[futures[future].id] = future.result()
+                    future.result()
         except BaseException:
             self.cancel.set()
             for future in futures:
@@ -106,33 +122,69 @@ class Builder:
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        return Built(records=results, ran=tuple(sorted(self._ran)))
+        return Built(records=self._results, ran=tuple(sorted(self._ran)))
 
-    def _step(self, step: Step) -> Record:
+    def _jobs(self) -> list[_Job]:
+        """Each image by itself, all formats of one build together, and what is made of formats after those."""
+        plan = self.project.plan
+        finishing = Finishing(
+            project=self.project,
+            store=self.store,
+            engine=self.engine,
+            bases=self.bases,
+            progress=self.progress,
+            cancel=self.cancel,
+        )
+        found: list[_Job] = []
+        for build in self.project.builds:
+            found.append(_Job(steps=(plan.step(build.image_step),), needs=frozenset(), work=self._images))
+            formats = tuple(plan.step(build.format_step(name)) for name in build.extracted)
+            if formats:
+                found.append(_Job(steps=formats, needs=frozenset(), work=self._formats))
+        works = {step.id for step in plan.steps if step.kind in WORK}
+        for step in plan.steps:
+            if step.kind in ("sign", "repository"):
+                needs = frozenset(step.needs) & works
+                found.append(_Job(steps=(step,), needs=needs, work=lambda steps: [finishing.run(steps[0], self._results)]))
+        return found
+
+    def _do(self, job: _Job) -> None:
+        """Take the records of what is known, and make those of what is not."""
+        missing = []
+        for step in job.steps:
+            known = self.records.find(step.key)
+            if known is None:
+                missing.append(step)
+                continue
+            self.records.remember(known)
+            self._results[step.id] = known
+            self.progress.step(StepChanged(step=step.id, state="cached"))
+        if not missing:
+            return
         if self.cancel.is_set():
             raise CancelledError("the build was cancelled")
         started = time.monotonic()
-
-        def work() -> Record:
+        for step in missing:
             self.progress.step(StepChanged(step=step.id, state="started"))
-            record = self._image(step) if step.kind == "image" else self._format(step)
-            self._ran.append(step.id)
-            return record
-
         try:
-            record, known = self.records.run(step.key, work)
+            for record in job.work(missing):
+                self.records.add(record)
+                self._ran.append(record.step)
+                self._results[record.step] = record
         except BaseException as error:
-            state_note = "cancelled" if isinstance(error, CancelledError) else ""
-            self.progress.step(StepChanged(step=step.id, state="failed", seconds=time.monotonic() - started, note=state_note))
+            note = "cancelled" if isinstance(error, CancelledError) else ""
+            for step in missing:
+                self.progress.step(StepChanged(step=step.id, state="failed", seconds=time.monotonic() - started, note=note))
             raise
-        if known:
-            self.records.remember(record)
-        self.progress.step(StepChanged(step=step.id, state="cached" if known else "done", seconds=time.monotonic() - started))
-        return record
+        for step in missing:
+            self.progress.step(StepChanged(step=step.id, state="done", seconds=time.monotonic() - started))
+
+    def _images(self, steps: Sequence[Step]) -> list[Record]:
+        return [self._image(step) for step in steps]
 
     def _image(self, step: Step) -> Record:
         build = self.project.build(step.id)
-        with self._target(step, build, IMAGE) as tag:
+        with self.stages.built([step.id], build, IMAGE) as tag:
             image = self.engine().image(tag)
             if image is None:
                 raise BuildError(f"the engine does not list the image that it built for {step.id}")
@@ -184,12 +236,12 @@ class Builder:
 
         def work() -> Record:
             with (
-                self._target(step, build, ROOTFS) as tag,
+                self.stages.built([step.id], build, ROOTFS) as tag,
                 self.engine().export_folder(tag, f"/{ROOTFS}", cancel=self.cancel) as stream,
             ):
                 layer = store_layer(
                     self.store,
-                    self._counted(step, "reading rootfs", stream),
+                    self.stages.counted(step.id, "reading rootfs", stream),
                     Rewriting(epoch=epoch),
                     origin=f"the rootfs stage of {build.distribution}",
                     prefix=ROOTFS,
@@ -203,102 +255,30 @@ class Builder:
         record, _ = self.records.run(key, work)
         return Layer.from_json(record.facts["layer"])
 
-    def _format(self, step: Step) -> Record:
-        build = self.project.build(step.id)
-        name = str(step.detail["format"])
+    def _formats(self, steps: Sequence[Step]) -> list[Record]:
+        """The files of several formats of one build, all out of one stage."""
+        names = [str(step.detail["format"]) for step in steps]
+        build = with_formats(self.project.build(steps[0].id), names)
         with (
-            self._target(step, build, name) as tag,
-            self.engine().export_folder(tag, f"/{name}", cancel=self.cancel) as stream,
+            self.stages.built([step.id for step in steps], build, FORMATS) as tag,
+            self.engine().export_folder(tag, f"/{FORMATS}", cancel=self.cancel) as stream,
         ):
-            _, media_type = media_types.ARTIFACTS[name]
-            title, blob = single_file(
-                self.store, self._counted(step, f"reading {name}", stream), folder=name, media_type=media_type, step=step.id
+            found = stage_files(
+                self.store,
+                self.stages.counted(steps[0].id, "reading files", stream),
+                folder=FORMATS,
+                formats={name: media_types.ARTIFACTS[name][1] for name in names},
+                step=steps[0].id,
             )
-        return self._record(step, build, name, (blob,), {"title": title})
+        records = []
+        for step, name in zip(steps, names, strict=True):
+            blobs = tuple(blob for _, blob in found[name])
+            records.append(self._record(step, build, name, blobs, {"titles": [title for title, _ in found[name]]}))
+        return records
 
     def _record(self, step: Step, build: Build, target: str, blobs: tuple[Descriptor, ...], facts: Mapping[str, Any]) -> Record:
         listing = build.context.listing(context_paths(build, target))
         return Record(key=step.key, step=step.id, inputs=step.inputs, blobs=blobs, facts=facts, listing=listing)
-
-    @contextmanager
-    def _target(self, step: Step, build: Build, target: str) -> Iterator[str]:
-        """Build a stage under a name of its own, which is taken away at the end."""
-        for need in self.project.plan.step(step.id).needs:
-            self.bases.ensure(need)
-        tag = f"{LOCAL}/temporary:{secrets.token_hex(8)}"
-        engine = self.engine()
-        arguments = {}
-        if "SOURCE_DATE_EPOCH" in build.dockerfile.arguments(target):
-            arguments["SOURCE_DATE_EPOCH"] = str(self.project.stamp.epoch)
-        refreshed = self.no_cache and _can_be_refreshed(build.dockerfile, target)
-        if refreshed:
-            arguments[FRESH] = self._fresh
-        request = BuildRequest(
-            dockerfile=build.dockerfile.text,
-            platform=build.platform,
-            target=target,
-            tag=tag,
-            arguments=arguments,
-            context=lambda: build.context.tar(self.project.stamp.epoch, self._host_files()),
-            title=step.id,
-            # Of an image that was built anew a moment ago this stage is a part.
-            no_cache=self.no_cache and not refreshed and target != ROOTFS,
-        )
-        try:
-            engine.build(request, progress=self._watch(step), cancel=self.cancel)
-            yield tag
-        finally:
-            if not self.cancel.is_set():
-                try:
-                    engine.remove_image(tag, quiet=True)
-                except NexusError as error:
-                    self.progress.say(f"{step.id}: {tag} could not be removed: {error.what}")
-
-    def _host_files(self) -> Mapping[str, bytes]:
-        with self._trust_lock:
-            if self._trust is None:
-                self._trust = trust_files(self.project.settings.environment, self.progress.say)
-            return self._trust
-
-    def _watch(self, step: Step) -> Callable[[Event], None]:
-        names: dict[str, str] = {}
-
-        def show(event: Event) -> None:
-            if isinstance(event, StepEvent):
-                names[event.step] = event.name
-                if event.state in ("started", "cached"):
-                    self.progress.activity(StepActivity(step=step.id, activity=event.name))
-            elif isinstance(event, ByteEvent):
-                activity = names.get(event.step, event.item)
-                self.progress.activity(
-                    StepActivity(step=step.id, activity=activity, done=event.current, total=event.total or None)
-                )
-            elif isinstance(event, LogEvent) and event.text.startswith(_NOTICE):
-                self.progress.say(f"{step.id}: {event.text.removeprefix(_NOTICE)}")
-
-        return show
-
-    def _counted(self, step: Step, activity: str, stream: Iterator[bytes]) -> Iterator[bytes]:
-        done = 0
-        for block in stream:
-            done += len(block)
-            self.progress.activity(StepActivity(step=step.id, activity=activity, done=done))
-            yield block
-
-
-def _can_be_refreshed(dockerfile: Dockerfile, target: str) -> bool:
-    """Whether every command that the stage needs comes after a declaration of `NEXUS_FRESH`.
-
-    The engine's own way, no cache for one build, would compile once for each step of the plan, and with empty cache mounts.
-    """
-    refreshed: set[str] = set()
-    for stage in dockerfile.closure(target):
-        declared = any(i.keyword == "ARG" and i.value.split("=")[0] == FRESH for i in stage.instructions)
-        if declared or stage.base in refreshed:
-            refreshed.add(stage.name)
-        elif any(i.keyword == "RUN" for i in stage.instructions):
-            return False
-    return bool(refreshed)
 
 
 def _shipped(config: Mapping[str, Any]) -> dict[str, Any]:

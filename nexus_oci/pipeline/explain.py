@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from nexus_oci.oci.store import Store
 from nexus_oci.pipeline.project import Project
 from nexus_oci.pipeline.records import Record, Records
-from nexus_oci.plan.expand import IMAGE, Build, context_paths
-from nexus_oci.plan.steps import Step
+from nexus_oci.plan.expand import IMAGE, context_paths
+from nexus_oci.plan.steps import WORK, Step
 
 _MOST_FILES = 5
 
@@ -28,7 +28,7 @@ def explain(project: Project, store: Store | None) -> tuple[Verdict, ...]:
     records = Records(store, lambda _: None) if store else None
     verdicts: dict[str, Verdict] = {}
     for step in project.plan.steps:
-        if step.kind in ("image", "format"):
+        if step.kind in WORK:
             verdicts[step.id] = _judge(project, records, step)
     needed = {need for verdict in verdicts.values() if verdict.state == "run" for need in verdict.step.needs}
     for step in reversed(project.plan.steps):
@@ -54,11 +54,10 @@ def _judge(project: Project, records: Records | None, step: Step) -> Verdict:
     last = records.last(step.id)
     if last is None:
         return Verdict(step=step, state="run", reasons=("it never ran in this store",))
-    build = project.build(step.id)
-    return Verdict(step=step, state="run", reasons=tuple(_differences(step, last, build)))
+    return Verdict(step=step, state="run", reasons=tuple(_differences(project, step, last)))
 
 
-def _differences(step: Step, last: Record, build: Build) -> list[str]:
+def _differences(project: Project, step: Step, last: Record) -> list[str]:
     if last.key == step.key:
         return ["its blobs are missing from the store, or damaged"]
     reasons = []
@@ -70,6 +69,9 @@ def _differences(step: Step, last: Record, build: Build) -> list[str]:
             continue
         shown = name if name in ("dockerfile", "labels") else f"{name}: {before or 'absent'} → {now or 'absent'}"
         reasons.append(f"{shown} changed" if name in ("dockerfile", "labels") else shown)
+    if step.kind in ("sign", "repository"):
+        return reasons or ["a file that it is made of changed"]
+    build = project.build(step.id)
     target = IMAGE if step.kind == "image" else str(step.detail["format"])
     now_listing = build.context.listing(context_paths(build, target))
     reasons += _changed_files(last.listing, now_listing)

@@ -1,8 +1,8 @@
-"""Takes the one file of a format out of the archive of its stage."""
+"""Takes the files of formats out of the archive of a stage."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from nexus_oci.errors import ArchiveError
 from nexus_oci.oci.store import Store
@@ -11,29 +11,28 @@ from nexus_oci.oci.tar_header import Kind
 from nexus_oci.oci.values import Descriptor
 
 
-def single_file(store: Store, stream: Iterable[bytes], *, folder: str, media_type: str, step: str) -> tuple[str, Descriptor]:
-    """Put the only file below `folder` of a tar stream into the store; returns its name and descriptor.
+def stage_files(
+    store: Store, stream: Iterable[bytes], *, folder: str, formats: Mapping[str, str], step: str
+) -> dict[str, list[tuple[str, Descriptor]]]:
+    """Put every file below `folder`/FORMAT/ of a tar stream into the store; for each format the files' names and descriptors.
 
-    Raises `ArchiveError` where there is none, more than one, or anything but folders and a plain file.
+    `formats` gives each format's media type. Raises `ArchiveError` where a format has no file, or anything but plain files.
     """
-    found: tuple[str, Descriptor] | None = None
+    found: dict[str, list[tuple[str, Descriptor]]] = {name: [] for name in formats}
     for entry, data in iter_members(stream, origin=f"the stage of {step}", prefix=folder):
         if entry.kind == Kind.DIRECTORY:
             continue
-        if entry.kind != Kind.FILE:
+        name, _, title = entry.name.partition("/")
+        if entry.kind != Kind.FILE or name not in found or not title or "/" in title:
             raise ArchiveError(
-                f"the stage of {step} holds {entry.name!r}, which is no plain file", hint=f"leave one file in /{folder}/"
-            )
-        if found is not None:
-            raise ArchiveError(
-                f"the stage of {step} holds more than one file",
-                why=f"{found[0]!r} and {entry.name!r}",
-                hint=f"leave exactly one file in /{folder}/",
+                f"the stage of {step} holds {entry.name!r}, which is no plain file of a format",
+                hint="leave the files of a format, and nothing else, in the folder that is called as the format",
             )
         with store.writer() as writer:
             for piece in data:
                 writer.write(piece)
-            found = (entry.name.rpartition("/")[2], writer.commit(media_type))
-    if found is None:
-        raise ArchiveError(f"the stage of {step} holds no file", hint=f"the stage must leave its file in /{folder}/")
-    return found
+            found[name].append((title, writer.commit(formats[name])))
+    for name, files in found.items():
+        if not files:
+            raise ArchiveError(f"the stage {name!r} of {step} holds no file", hint=f"the stage must leave its files in /{name}/")
+    return {name: sorted(files) for name, files in found.items()}

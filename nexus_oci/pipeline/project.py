@@ -68,7 +68,7 @@ class Project:
 
     def build(self, step: str) -> Build:
         """The build that an image or format step belongs to."""
-        return next(b for b in self.builds if step == b.image_step or step in {b.format_step(f) for f in b.formats})
+        return next(b for b in self.builds if step == b.image_step or step in {b.format_step(f) for f in b.extracted})
 
     def distribution(self, name: str) -> Distribution:
         """The definition of a distribution that is being built."""
@@ -221,10 +221,16 @@ def _described(distribution: Distribution) -> dict[str, str]:
 
 def _wanted(settings: Settings, definition: Definition) -> list[tuple[Distribution, Platform]]:
     """The distributions and platforms to build, those that were asked for or all; raises `DefinitionError` for unknown ones."""
+    from nexus_oci.definition.distribution_model import FORMATS
+
     names = {distribution.distribution for distribution in definition.distributions}
     for name in settings.distributions:
         if name not in names:
             raise DefinitionError(f"there is no distribution {name!r}", why="the definition has " + ", ".join(sorted(names)))
+    known = {name for formats in FORMATS.values() for name in formats}
+    for name in settings.formats:
+        if name not in known and name != "all":
+            raise DefinitionError(f"{name!r} is no format", why="known are all, " + ", ".join(sorted(known)))
     found = []
     for distribution in definition.distributions:
         if settings.distributions and distribution.distribution not in settings.distributions:
@@ -237,15 +243,32 @@ def _wanted(settings: Settings, definition: Definition) -> list[tuple[Distributi
                     why="the definition has " + ", ".join(str(known) for known in platforms),
                 )
         kept = _with_formats(settings, distribution)
+        _require_description(definition, kept)
         found += [(kept, platform) for platform in settings.platforms or platforms]
     return found
 
 
+def _require_description(definition: Definition, distribution: Distribution) -> None:
+    """Raise `DefinitionError` where packages are asked for that could not say who answers for them, or under which licence."""
+    from nexus_oci.definition.package_model import ARCHIVES
+
+    packages = [name for name in distribution.formats if name not in ("image", *ARCHIVES)]
+    for field_, example in (("maintainer", "Name <mail@example.com>"), ("licenses", "Apache-2.0")):
+        if packages and not getattr(definition.engine, field_):
+            raise DefinitionError(
+                f"{definition.where('nexus', 'engine')}: the engine has no {field_}, and {packages[0]} needs it",
+                why="package managers show who answers for a package, and under which licence it is given",
+                hint=f"write engine.{field_}: {example} in images/nexus.yaml",
+            )
+
+
 def _with_formats(settings: Settings, distribution: Distribution) -> Distribution:
+    """The distribution with the formats that were asked for, whether or not the definition lists them."""
     if not settings.formats:
         return distribution
-    formats = tuple(name for name in distribution.formats if name == "image" or name in settings.formats)
-    return distribution.model_copy(update={"formats": formats})
+    from nexus_oci.definition.completion import complete_formats
+
+    return distribution.model_copy(update={"formats": complete_formats(distribution.distribution, settings.formats)})
 
 
 def _chart_files(settings: Settings, definition: Definition) -> dict[str, ContextFile]:

@@ -79,7 +79,7 @@ class Records:
             if known is not None:
                 return known, True
             record = work()
-            self._write(record)
+            self.add(record)
             return record, False
 
     def last(self, step: str) -> Record | None:
@@ -107,7 +107,8 @@ class Records:
         except (OSError, ValueError, KeyError, TypeError, VerificationError):
             return None
 
-    def _write(self, record: Record) -> None:
+    def add(self, record: Record) -> None:
+        """Keep the record of a step that was done."""
         text = json.dumps(record.to_json(), sort_keys=True)
         self._store.replace_file(self._folder / f"{record.key.hex}.json", text.encode())
         self.remember(record)

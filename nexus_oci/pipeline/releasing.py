@@ -14,7 +14,7 @@ from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Platform, digest_of
 from nexus_oci.pipeline.building import Built
 from nexus_oci.pipeline.project import Project, chart_folder, release_labels
-from nexus_oci.plan.expand import Build
+from nexus_oci.plan.expand import REPOSITORIES, Build, finished, repository_step
 from nexus_oci.release.assemble import BuiltFile, Named, store_artifact, store_chart, store_index, store_release
 from nexus_oci.release.outputs import Output, write_outputs
 
@@ -52,9 +52,9 @@ def assemble_release(project: Project, store: Store, built: Built, metadata: Map
         for build in builds:
             image = built.image(build)
             outputs.append(_image_output(name, build.platform, f"oci@{image.digest}", image))
-            for file in _files(build, built):
-                artifacts.append(store_artifact(store, file, index, annotations))
-                outputs.append(_file_output(file))
+        for file in _files(project, builds, built):
+            artifacts.append(store_artifact(store, file, index, annotations))
+            outputs += _file_outputs(file)
     charts = _charts(project, store, images, labels, outputs)
     release = store_release(store, images=list(images.values()), artifacts=artifacts, charts=charts, annotations=labels)
     _name(store, tag, release, [*images.values(), *charts], artifacts)
@@ -67,22 +67,41 @@ def _image_output(distribution: str, platform: Platform | None, path: str, descr
     return Output(distribution=distribution, platform=platform, format="image", path=path, descriptor=descriptor)
 
 
-def _file_output(file: BuiltFile) -> Output:
-    path = f"artifacts/{file.distribution}/{file.title}"
-    return Output(distribution=file.distribution, platform=file.platform, format=file.format, path=path, descriptor=file.blob)
-
-
-def _files(build: Build, built: Built) -> Iterator[BuiltFile]:
-    """The extracted files of one build."""
-    for name in build.formats:
-        record = built.records[build.format_step(name)]
-        yield BuiltFile(
-            distribution=build.distribution,
-            platform=build.platform,
-            format=name,
-            title=str(record.facts["title"]),
-            blob=record.blobs[0],
+def _file_outputs(file: BuiltFile) -> list[Output]:
+    return [
+        Output(
+            distribution=file.distribution,
+            platform=file.platform,
+            format=file.format,
+            path=f"artifacts/{file.distribution}/{path}",
+            descriptor=blob,
         )
+        for path, blob in file.files
+    ]
+
+
+def _files(project: Project, builds: Sequence[Build], built: Built) -> Iterator[BuiltFile]:
+    """The extracted files of one distribution, and the repositories made of them."""
+    for build in builds:
+        for name in build.extracted:
+            for title, blob in built.files(finished(project.plan, build.format_step(name))):
+                yield BuiltFile(
+                    distribution=build.distribution,
+                    platform=build.platform,
+                    format=name,
+                    title=title,
+                    files=((title, blob),),
+                )
+    for name in builds[0].formats:
+        if name in REPOSITORIES:
+            distribution = builds[0].distribution
+            yield BuiltFile(
+                distribution=distribution,
+                platform=None,
+                format=name,
+                title=name,
+                files=tuple(built.files(repository_step(distribution, name))),
+            )
 
 
 def _charts(

@@ -7,7 +7,7 @@ and the build arguments they declare. Nothing else decides its bytes, so nothing
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nexus_oci.errors import DefinitionError, LockError
 from nexus_oci.oci.values import Digest, Platform, canonical_json, digest_of
@@ -21,6 +21,10 @@ BUILD_FOLDERS = ("trust",)
 """Folders of the context that tell a build about its host. They decide nothing, so they are in no key."""
 IMAGE = "image"
 ROOTFS = "rootfs"
+REPOSITORIES = {"apt": "deb", "yum": "rpm"}
+"""Formats that are made of another one's packages, of all platforms together."""
+SIGNED = ("rpm",)
+"""Formats whose files carry a signature inside, put there after they were extracted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,11 @@ class Build:
         """The id of the step that extracts a format."""
         return f"{name} {self.distribution} {self.platform}"
 
+    @property
+    def extracted(self) -> tuple[str, ...]:
+        """The formats that stages of this build leave."""
+        return tuple(name for name in self.formats if name not in REPOSITORIES)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -73,6 +82,20 @@ class Request:
     annotations: Mapping[str, str]
     chart: Mapping[str, str] | None
     encoder: str
+    finishing: Mapping[str, str] = field(default_factory=dict)
+    """What decides how files are finished after extraction: the signing key's fingerprint, the programs that do it."""
+    toolbox: str = ""
+    """The local name of the image that does it."""
+
+
+def sign_step(format_step: str) -> str:
+    """The id of the step that signs what a format step extracted."""
+    return f"sign {format_step}"
+
+
+def repository_step(distribution: str, name: str) -> str:
+    """The id of the step that makes a distribution's package repository."""
+    return f"{name} {distribution}"
 
 
 def stage_inputs(build: Build, target: str, epoch: int, encoder: str) -> dict[str, str]:
@@ -117,7 +140,7 @@ def expand(request: Request) -> Plan:
     distributions = sorted({build.distribution for build in request.builds})
     artifacts: list[str] = []
     for distribution in distributions:
-        artifacts += _add_distribution(plan, [b for b in request.builds if b.distribution == distribution], request)
+        artifacts += _add_distribution(plan, [b for b in request.builds if b.distribution == distribution], bases, request)
     indexes = tuple(f"index {distribution}" for distribution in distributions)
     charts: tuple[str, ...] = ()
     if request.chart is not None:
@@ -137,7 +160,7 @@ def _add_build(plan: PlanBuilder, build: Build, bases: Mapping[str, BaseImage], 
         distribution=build.distribution,
         platform=str(build.platform),
     )
-    for name in build.formats:
+    for name in build.extracted:
         if build.dockerfile.stage(name) is None:
             raise DefinitionError(
                 f"format {name!r} of {build.distribution} has no stage in its Dockerfile",
@@ -153,6 +176,17 @@ def _add_build(plan: PlanBuilder, build: Build, bases: Mapping[str, BaseImage], 
             platform=str(build.platform),
             format=name,
         )
+        if name in SIGNED and request.finishing.get("signer"):
+            needs = (build.format_step(name), *_toolbox(bases, request))
+            plan.add(sign_step(build.format_step(name)), "sign", _finishing(request), needs, format=name)
+
+
+def _toolbox(bases: Mapping[str, BaseImage], request: Request) -> tuple[str, ...]:
+    return (bases[request.toolbox].step,) if request.toolbox in bases else ()
+
+
+def _finishing(request: Request) -> dict[str, str]:
+    return {**request.finishing, "argument SOURCE_DATE_EPOCH": str(request.epoch)}
 
 
 def _needed(build: Build, target: str, bases: Mapping[str, BaseImage]) -> tuple[str, ...]:
@@ -168,20 +202,24 @@ def _needed(build: Build, target: str, bases: Mapping[str, BaseImage]) -> tuple[
     return tuple(bases[reference].step for reference in external)
 
 
-def _add_distribution(plan: PlanBuilder, builds: Sequence[Build], request: Request) -> list[str]:
+def _add_distribution(plan: PlanBuilder, builds: Sequence[Build], bases: Mapping[str, BaseImage], request: Request) -> list[str]:
     distribution = builds[0].distribution
     images = tuple(build.image_step for build in builds)
     index = plan.add(f"index {distribution}", "index", _annotations(request.annotations), images).id
-    return [
-        plan.add(
-            f"artifact {build.format_step(name)}",
-            "artifact",
-            _annotations(request.annotations),
-            (index, build.format_step(name)),
-        ).id
-        for build in builds
-        for name in build.formats
-    ]
+    files = [finished(plan, build.format_step(name)) for build in builds for name in build.extracted]
+    for name in builds[0].formats:
+        if name in REPOSITORIES:
+            packages = tuple(finished(plan, build.format_step(REPOSITORIES[name])) for build in builds)
+            inputs = {**_finishing(request), "name": request.name, "distribution": distribution}
+            step = repository_step(distribution, name)
+            needs = (*packages, *_toolbox(bases, request))
+            files.append(plan.add(step, "repository", inputs, needs, distribution=distribution, format=name).id)
+    return [plan.add(f"artifact {step}", "artifact", _annotations(request.annotations), (index, step)).id for step in files]
+
+
+def finished(plan: PlanBuilder | Plan, step: str) -> str:
+    """The id of the step that leaves a format's files as they are delivered: the one that signs them, where there is one."""
+    return sign_step(step) if plan.has(sign_step(step)) else step
 
 
 def _annotations(annotations: Mapping[str, str]) -> dict[str, str]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from nexus_oci.oci.values import Digest, canonical_json, digest_of
 
-Kind = Literal["base", "image", "format", "index", "artifact", "chart", "release"]
+Kind = Literal["base", "image", "format", "sign", "repository", "index", "artifact", "chart", "release"]
+WORK: Final[tuple[Kind, ...]] = ("image", "format", "sign", "repository")
+"""The kinds of steps whose results are remembered by their keys. Bases have records of their own; the others are small manifests,
+written each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,10 @@ class Plan:
         """The step of that id."""
         return next(step for step in self.steps if step.id == step_id)
 
+    def has(self, step_id: str) -> bool:
+        """Whether there is a step of that id."""
+        return any(step.id == step_id for step in self.steps)
+
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
         steps = [step.to_json() for step in self.steps]
@@ -83,6 +90,10 @@ class PlanBuilder:
         )
         self._steps[step_id] = step
         return step
+
+    def has(self, step_id: str) -> bool:
+        """Whether a step of that id was added."""
+        return step_id in self._steps
 
     def steps(self) -> tuple[Step, ...]:
         """What was added, in order."""

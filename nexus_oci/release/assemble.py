@@ -16,13 +16,17 @@ from nexus_oci.oci.values import Descriptor, Manifest, Platform
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltFile:
-    """An extracted file: a blob of the store, its file name, and where it belongs."""
+    """A file, or a folder of files, that is no image: its name, what it consists of, and where it belongs.
+
+    `platform` is missing where it is for every one. `files` are pairs of a path and a blob of the store; a single file's path is
+    its title, and those of a folder begin with it.
+    """
 
     distribution: str
-    platform: Platform
+    platform: Platform | None
     format: str
     title: str
-    blob: Descriptor
+    files: tuple[tuple[str, Descriptor], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,10 @@ def store_index(store: Store, images: Sequence[Descriptor], annotations: Mapping
 
 
 def store_artifact(store: Store, file: BuiltFile, subject: Descriptor, annotations: Mapping[str, str]) -> Descriptor:
-    """The manifest of one non-container file, referring to the image index that it came from."""
+    """The manifest of a non-container file or folder, referring to the image index that it came from.
+
+    A folder has a layer for each file, whose title is the file's path: readers of ORAS artifacts lay the tree out again.
+    """
     artifact_type, _ = media_types.ARTIFACTS[file.format]
     empty = store.put(b"{}", media_types.EMPTY)
     details = {
@@ -58,16 +65,16 @@ def store_artifact(store: Store, file: BuiltFile, subject: Descriptor, annotatio
         media_types.TITLE: file.title,
         media_types.DISTRIBUTION: file.distribution,
         media_types.FORMAT: file.format,
-        media_types.PLATFORM: str(file.platform),
+        **({media_types.PLATFORM: str(file.platform)} if file.platform else {}),
     }
-    layer = replace(file.blob, annotations={media_types.TITLE: file.title})
+    layers = [replace(blob, annotations={media_types.TITLE: path}) for path, blob in file.files]
     manifest = Manifest.build(
         {
             "schemaVersion": 2,
             "mediaType": media_types.MANIFEST,
             "artifactType": artifact_type,
             "config": empty.to_json(),
-            "layers": [layer.to_json()],
+            "layers": [layer.to_json() for layer in layers],
             "subject": Descriptor(media_type=subject.media_type, digest=subject.digest, size=subject.size).to_json(),
             "annotations": details,
         }

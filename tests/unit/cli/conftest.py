@@ -63,7 +63,7 @@ def release(store: Store, version: str = "1.0.0", title: str = "x.deb") -> Descr
     )  # fmt: skip
     index = store_index(store, [image], {})
     blob = store.put(b"deb " + version.encode(), media_types.ARTIFACTS["deb"][1])
-    file = BuiltFile(distribution="runtime", platform=AMD64, format="deb", title=title, blob=blob)
+    file = BuiltFile(distribution="runtime", platform=AMD64, format="deb", title=title, files=((title, blob),))
     artifact = store_artifact(store, file, index, {})
     named = Named(descriptor=index, repository="engine", tag=version)
     root = store_release(store, images=[named], artifacts=[artifact], charts=[], annotations={})

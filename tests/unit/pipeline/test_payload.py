@@ -1,4 +1,4 @@
-"""The one file of a format, out of its stage's archive."""
+"""The files of formats, out of their stage's archive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from nexus_oci.errors import ArchiveError
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor
-from nexus_oci.pipeline.payload import single_file
+from nexus_oci.pipeline.payload import stage_files
 
 
 def archive(**members: bytes | str | None) -> bytes:
@@ -27,29 +27,32 @@ def archive(**members: bytes | str | None) -> bytes:
     return stream.getvalue()
 
 
-def extract(tmp_path: Path, data: bytes) -> tuple[str, Descriptor]:
+def extract(tmp_path: Path, data: bytes) -> dict[str, list[tuple[str, Descriptor]]]:
     store = Store.create(tmp_path / "oci")
     try:
-        return single_file(store, [data], folder="deb", media_type="x/y", step="deb a")
+        return stage_files(store, [data], folder="all", formats={"deb": "x/y", "rpm": "x/z"}, step="deb a")
     finally:
         assert list(store.scratch.iterdir()) == []
 
 
-def test_the_file_gets_its_own_name(tmp_path: Path) -> None:
-    title, blob = extract(tmp_path, archive(deb=None, deb__sub=None, **{"deb__sub__x_1.deb": b"data"}))
-    assert (title, blob.size, blob.media_type) == ("x_1.deb", 4, "x/y")
+def test_each_format_gets_the_files_of_its_folder_in_order(tmp_path: Path) -> None:
+    found = extract(tmp_path, archive(all=None, all__deb=None, all__deb__b=b"2", all__deb__a=b"1", all__rpm__c=b"data"))
+    assert [(title, blob.media_type) for title, blob in found["deb"]] == [("a", "x/y"), ("b", "x/y")]
+    assert [(title, blob.size, blob.media_type) for title, blob in found["rpm"]] == [("c", 4, "x/z")]
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (archive(deb=None), "holds no file"),
-        (archive(deb=None, deb__a=b"1", deb__b=b"2"), "more than one file"),
-        (archive(deb=None, deb__a="/etc/passwd"), "no plain file|leaves"),
+        (archive(all=None, all__deb__a=b"1"), "the stage 'rpm' of deb a holds no file"),
+        (archive(all=None, all__deb__a="/etc/passwd"), "no plain file|leaves"),
+        (archive(all=None, all__apk__a=b"1"), "'apk/a', which is no plain file of a format"),
+        (archive(all=None, all__deb__sub__a=b"1"), "no plain file of a format"),
+        (archive(all=None, all__deb=b"1"), "no plain file of a format"),
         (b"not a tar at all" * 64, "deb a"),
-        (archive(deb=None, deb__a=b"1" * 2000)[:1600], "deb a"),
+        (archive(all=None, all__deb__a=b"1" * 2000)[:1600], "deb a"),
     ],
 )
-def test_anything_but_one_file_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+def test_anything_but_plain_files_of_the_formats_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
     with pytest.raises(ArchiveError, match=message):
         extract(tmp_path, data)

@@ -25,7 +25,7 @@ def served(folder: Path, *titles: str) -> Any:
     store = Store.create(folder)
     index = store_index(store, [], {})
     files = [
-        BuiltFile(distribution="runtime", platform=platform, format="deb", title=title, blob=store.put(title.encode(), "x/y"))
+        BuiltFile(distribution="runtime", platform=platform, format="deb", title=title, files=((title, store.put(title.encode(), "x/y")),))
         for title, platform in zip(titles, (AMD64, ARM64), strict=False)
     ]
     artifacts = [store_artifact(store, file, index, {}) for file in files]

@@ -57,7 +57,7 @@ def test_an_index_lists_its_platforms_in_order(store: Store) -> None:
 def test_an_artifact_refers_to_the_index_that_it_came_from(store: Store) -> None:
     index = store_index(store, [image(store)], {})
     blob = store.put(b"deb", media_types.ARTIFACTS["deb"][1])
-    file = BuiltFile(distribution="runtime", platform=AMD64, format="deb", title="x.deb", blob=blob)
+    file = BuiltFile(distribution="runtime", platform=AMD64, format="deb", title="x.deb", files=(("x.deb", blob),))
     artifact = store.manifest(store_artifact(store, file, index, {media_types.VERSION: "1"}))
     assert artifact.subject == Descriptor(media_type=index.media_type, digest=index.digest, size=index.size)
     assert (artifact.artifact_type, artifact.config and artifact.config.media_type) == (
@@ -68,11 +68,20 @@ def test_an_artifact_refers_to_the_index_that_it_came_from(store: Store) -> None
     assert artifact.annotations[media_types.PLATFORM] == "linux/amd64"
 
 
+def test_a_folder_has_a_layer_for_each_file_named_by_its_path(store: Store) -> None:
+    index = store_index(store, [image(store)], {})
+    files = tuple((path, store.put(path.encode(), "x/y")) for path in ("apt/a", "apt/b/c"))
+    folder = BuiltFile(distribution="runtime", platform=None, format="apt", title="apt", files=files)
+    artifact = store.manifest(store_artifact(store, folder, index, {}))
+    assert [layer.annotations[media_types.TITLE] for layer in artifact.layers] == ["apt/a", "apt/b/c"]
+    assert media_types.PLATFORM not in artifact.annotations
+
+
 def test_a_release_pins_everything_and_says_each_friendly_name(store: Store) -> None:
     index = store_index(store, [image(store)], {})
     chart = store_chart(store, config=b"{}", archive=b"tgz", annotations={})
     blob = store.put(b"deb", media_types.ARTIFACTS["deb"][1])
-    artifact = store_artifact(store, BuiltFile(distribution="a", platform=AMD64, format="deb", title="x", blob=blob), index, {})
+    artifact = store_artifact(store, BuiltFile(distribution="a", platform=AMD64, format="deb", title="x", files=(("x", blob),)), index, {})
     arguments = {
         "images": [Named(descriptor=index, repository="engine", tag="1")], "artifacts": [artifact],
         "charts": [Named(descriptor=chart, repository="charts/engine", tag="1")], "annotations": {"a": "1"},

@@ -1,0 +1,269 @@
+"""nfpm's configuration of one package in one format, and the check of the fields that a definition lays over it.
+
+Source: nfpm's configuration reference, and its own JSON schema (`nfpm jsonschema`). Which files there are is only known inside a build:
+`nexus_oci.staging.contents` adds them there.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nexus_oci.formats.package import LinuxPackage, architecture
+from nexus_oci.formats.versions import package_version
+
+PACKAGERS: Final[Mapping[str, str]] = {
+    "deb": "deb",
+    "rpm": "rpm",
+    "srpm": "rpm",
+    "apk": "apk",
+    "archlinux": "archlinux",
+    "ipk": "ipk",
+}
+"""nfpm's packagers, and the package format whose words each is written in."""
+COMPRESSION: Final[Mapping[str, str]] = {"deb": "xz", "rpm": "zstd:19", "srpm": "zstd:19"}
+"""Packager → what its packages are compressed with; the others have no choice.
+
+dpkg reads zstd only since 1.21.18 (2023), rpm since 4.14 (2017).
+"""
+BUILD_HOST: Final = "localhost"
+"""What an rpm says of the machine that it was made on, whatever that is called."""
+_SCRIPT_FOLDERS = ("scripts", "deb.scripts", "rpm.scripts", "apk.scripts", "archlinux.scripts")
+_GIVEN_ELSEWHERE: Final[Mapping[str, str]] = {
+    "name": "package.name",
+    "version": "engine.version",
+    "version_schema": "engine.version",
+    "prerelease": "engine.version",
+    "version_metadata": "engine.version",
+    "release": "package.release",
+    "arch": "platforms",
+    "platform": "platforms",
+}
+"""Fields that decide a file's name or its place in a release, and what sets them."""
+_RELATIONS = ("depends", "recommends", "suggests", "conflicts", "replaces", "provides")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldFault:
+    """What is wrong with a field of `package.nfpm`, and where it is: keys and list indexes."""
+
+    path: tuple[str | int, ...]
+    what: str
+
+
+def configuration(package: LinuxPackage, packager: str, scripts: Mapping[str, str], changelog: str = "") -> dict[str, Any]:
+    """nfpm's configuration of `package` for one of `PACKAGERS`, without what is in it.
+
+    `scripts` maps a field (`scripts.postinstall`, `rpm.scripts.posttrans`) to a path inside the build; `changelog` is the path of
+    one in chglog's format. As nfpm puts variables of its environment into texts, a dollar sign is written as the variable `DOLLAR`,
+    which has to hold one. Times are left out: nfpm takes them from SOURCE_DATE_EPOCH.
+    """
+    words = PACKAGERS[packager]
+    relations = package.relations
+    data: dict[str, Any] = {
+        "name": package.name,
+        "arch": architecture(words, package.architecture),
+        "platform": "linux",
+        "version": _literal(package_version(package.version, words)),
+        "version_schema": "none",
+        "release": "" if words in ("deb", "ipk") else package.release,
+        "section": package.section,
+        "priority": package.priority,
+        "maintainer": _literal(package.maintainer),
+        "description": "\n".join(map(_literal, package.description.strip().splitlines())),
+        "vendor": _literal(package.vendor),
+        "homepage": _literal(package.homepage),
+        "license": _one_line(package.licence),
+        **{name: [_literal(one) for one in getattr(relations, name)] for name in _RELATIONS},
+        "changelog": changelog,
+        "umask": 0o022,
+        "disable_globbing": True,
+        **_of_packager(package, packager),
+    }
+    for field, path in scripts.items():
+        _set(data, field, path)
+    return _without_nothing(data)
+
+
+def overlaid(data: Mapping[str, Any], fields: Mapping[str, Any], packager: str) -> dict[str, Any]:
+    """The configuration with `fields` of a definition laid over it: mappings are joined, `contents` added, all else replaced.
+
+    `overrides.<packager>` among them, for which nfpm would forget what is generated, comes last.
+    """
+    own = {name: value for name, value in fields.items() if name != "overrides"}
+    found = _joined(data, own)
+    return _joined(found, fields.get("overrides", {}).get(packager) or {})
+
+
+def with_files_at(fields: Mapping[str, Any], place: Callable[[str], list[tuple[str, str]]]) -> dict[str, Any]:
+    """`fields` with every path of the engine's source replaced by where it is in the build.
+
+    `place` takes such a path and returns what it stands for there: one pair of the path in the build and "" for a file; for a folder
+    each file's, with its path inside of the folder.
+    """
+    found = copy.deepcopy(dict(fields))
+    for block in (found, *(found.get("overrides") or {}).values()):
+        if not isinstance(block, dict):
+            continue
+        if block.get("changelog"):
+            block["changelog"] = place(block["changelog"])[0][0]
+        for name in _SCRIPT_FOLDERS:
+            scripts = _get(block, name)
+            for key, path in scripts.items():
+                scripts[key] = place(path)[0][0]
+        if block.get("contents"):
+            block["contents"] = [entry for one in block["contents"] for entry in _placed_content(one, place)]
+    return found
+
+
+def field_faults(fields: Mapping[str, Any], schema: Mapping[str, Any]) -> list[FieldFault]:
+    """Everything in `fields` that nfpm's schema does not have or that is set elsewhere, in their order."""
+    found = list(_own_faults(fields, ()))
+    for name, block in (fields.get("overrides") or {}).items() if isinstance(fields.get("overrides"), Mapping) else ():
+        if isinstance(block, Mapping):
+            found += _own_faults(block, ("overrides", name))
+    top = {key: value for key, value in _resolved(schema, schema).items() if key != "required"}
+    return found or list(_faults(fields, top, schema, ()))
+
+
+def _of_packager(package: LinuxPackage, packager: str) -> dict[str, Any]:
+    """What only one packager knows."""
+    relations = package.relations
+    before = [_literal(one) for one in relations.predepends]
+    summary = _literal(package.description.strip().partition("\n")[0]).rstrip(".")
+    blocks: dict[str, dict[str, Any]] = {
+        "deb": {"breaks": [_literal(one) for one in relations.breaks], "predepends": before},
+        "rpm": {"buildhost": BUILD_HOST, "summary": summary, "packager": _literal(package.maintainer)},
+        "archlinux": {"packager": _one_line(package.maintainer)},
+        "ipk": {"predepends": before},
+    }
+    words = PACKAGERS[packager]
+    compression = {"compression": COMPRESSION[packager]} if packager in COMPRESSION else {}
+    return {words: blocks[words] | compression} if words in blocks else {}
+
+
+def _placed_content(entry: Mapping[str, Any], place: Callable[[str], list[tuple[str, str]]]) -> list[dict[str, Any]]:
+    kind = str(entry.get("type") or "")
+    if kind in ("symlink", "dir", "ghost") or not entry.get("src"):
+        return [dict(entry)]
+    placed = place(str(entry["src"]))
+    if len(placed) == 1 and not placed[0][1]:
+        return [{**entry, "src": placed[0][0]}]
+    kind = kind.removesuffix("tree").removesuffix("|")
+    base = str(entry["dst"]).rstrip("/")
+    return [{**entry, "src": src, "dst": f"{base}/{inside}", "type": kind} for src, inside in placed]
+
+
+def _own_faults(block: Mapping[str, Any], above: tuple[str | int, ...]) -> Iterator[FieldFault]:
+    """What the schema allows and this program does not."""
+    for name, value in block.items():
+        if name in _GIVEN_ELSEWHERE and not above:
+            yield FieldFault(path=(name,), what=f"`{_GIVEN_ELSEWHERE[name]}` sets this, for every format at once")
+        if name == "msix":
+            yield FieldFault(path=(*above, name), what="msix is no package of Linux")
+        if isinstance(value, Mapping) and "signature" in value:
+            yield FieldFault(
+                path=(*above, name, "signature"),
+                what="packages are signed after they are made, so that no key enters a build: take it out, and give `--sign-key` a key",
+            )
+
+
+def _faults(
+    value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], path: tuple[str | int, ...]
+) -> Iterator[FieldFault]:
+    """What a value breaks of the part of JSON schema that nfpm's uses: $ref, type, enum, properties, items, required."""
+    schema = _resolved(schema, root)
+    kind = schema.get("type")
+    if not _is_of(value, kind):
+        yield FieldFault(path=path, what=f"expected {_NAMES.get(str(kind), kind)}, found {value!r}")
+    elif isinstance(value, Mapping):
+        known = schema.get("properties", {})
+        others = schema.get("additionalProperties", True)
+        for name, item in value.items():
+            if name in known:
+                yield from _faults(item, known[name], root, (*path, name))
+            elif isinstance(others, Mapping):
+                yield from _faults(item, others, root, (*path, name))
+            elif not others:
+                near = difflib.get_close_matches(str(name), known, n=1)
+                told = f"; did you mean {near[0]!r}?" if near else f": it has {', '.join(sorted(known))}"
+                yield FieldFault(path=(*path, name), what=f"nfpm has no field {name!r} here{told}")
+        for name in schema.get("required", ()):
+            if name not in value:
+                yield FieldFault(path=path, what=f"{name!r} is missing")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _faults(item, schema.get("items", {}), root, (*path, index))
+    elif "enum" in schema and not _is_one_of(value, schema["enum"]):
+        yield FieldFault(path=path, what=f"{value!r} is none of {', '.join(filter(None, map(str, schema['enum'])))}")
+
+
+def _is_one_of(value: Any, allowed: list[Any]) -> bool:
+    """nfpm's schema has no word for a compression's level, as in zstd:19."""
+    return value in allowed or (isinstance(value, str) and value.partition(":")[0] in allowed and value.count(":") == 1)
+
+
+def _is_of(value: Any, kind: object) -> bool:
+    if kind in ("integer", "number"):
+        return isinstance(value, int) and not isinstance(value, bool)
+    return kind not in _KINDS or isinstance(value, _KINDS[str(kind)])
+
+
+_KINDS: Final[Mapping[object, type]] = {"string": str, "boolean": bool, "array": list, "object": Mapping}
+_NAMES: Final[Mapping[str, str]] = {
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "integer": "a number",
+}
+
+
+def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    while "$ref" in schema:
+        schema = root["$defs"][str(schema["$ref"]).rpartition("/")[2]]
+    return schema
+
+
+def _joined(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(data)
+    for name, value in over.items():
+        old = found.get(name)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            found[name] = _joined(old, value)
+        elif name == "contents" and old:
+            found[name] = [*old, *value]
+        else:
+            found[name] = copy.deepcopy(value)
+    return found
+
+
+def _get(data: Mapping[str, Any], field: str) -> dict[str, Any]:
+    found: Any = data
+    for name in field.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _set(data: dict[str, Any], field: str, value: str) -> None:
+    *above, last = field.split(".")
+    for name in above:
+        data = data.setdefault(name, {})
+    data[last] = value
+
+
+def _without_nothing(data: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name: _without_nothing(value) if isinstance(value, Mapping) else value for name, value in data.items()}
+    return {name: value for name, value in found.items() if value not in ("", [], {}, None)}
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def _literal(text: str) -> str:
+    """One line of text that nfpm leaves as it is."""
+    return _one_line(text).replace("$", "${DOLLAR}")

@@ -1,0 +1,100 @@
+"""Completes nfpm's configuration inside a build: every file of a staged tree becomes an entry of its `contents`.
+
+    PYTHONPATH=/nexus python3 -m nexus_oci.staging.contents PACKAGER CONFIGURATION ENTRIES TREE OUTPUT
+
+CONFIGURATION is nfpm's, as JSON; `contents` in it are laid over the tree. ENTRIES is JSON: an absolute path → what is special there,
+as `stage.json` has it under `files` (`type` and `config` as nfpm names them, `mode`, `owner`, `group`, `language`). nfpm's own `tree` is
+not used: it would refuse a second word on any path in it, take modes from the disk, and decide for itself which folders are ours.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nexus_oci.staging.tree import read_tree
+
+_RPM = ("rpm", "srpm")
+_RPM_ONLY = ("ghost", "doc", "licence")
+"""Types that nfpm knows for rpm, and silently leaves out of everything else."""
+_SYSTEM = frozenset(
+    """/bin /boot /dev /etc /etc/opt /etc/pki /etc/skel /etc/sysconfig /etc/xdg /home /lib /lib64 /media /mnt /opt /proc /root /run
+    /sbin /srv /sys /tmp /usr /usr/bin /usr/games /usr/include /usr/lib /usr/lib64 /usr/lib/debug /usr/lib/modules /usr/lib/systemd
+    /usr/lib/systemd/system /usr/lib/systemd/system-preset /usr/lib/systemd/user /usr/lib/sysusers.d /usr/lib/tmpfiles.d /usr/libexec
+    /usr/local /usr/local/bin /usr/local/etc /usr/local/include /usr/local/lib /usr/local/lib64 /usr/local/libexec /usr/local/sbin
+    /usr/local/share /usr/sbin /usr/share /usr/share/applications /usr/share/doc /usr/share/icons /usr/share/info /usr/share/licenses
+    /usr/share/locale /usr/share/man /usr/share/pixmaps /usr/src /var /var/cache /var/db /var/empty /var/lib /var/local /var/lock
+    /var/log /var/mail /var/opt /var/run /var/spool /var/tmp""".split()
+)
+_SYSTEM_TREES = re.compile(r"/usr(?:/local)?/share/(?:man(?:/[^/]+)?/(?:man[^/]+|[a-z][^/]*)|locale/.+|icons/hicolor(?:/.+)?)")
+_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""What JSON leaves as it is, and YAML, as which nfpm reads it, refuses or takes for the end of a line."""
+
+
+def is_system_folder(path: str) -> bool:
+    """Whether a folder is there on every Linux, and so belongs to no package of ours (FHS 3.0; Fedora's `filesystem`)."""
+    return path in _SYSTEM or _SYSTEM_TREES.fullmatch(path) is not None
+
+
+def contents(
+    packager: str, tree: str, entries: Mapping[str, Mapping[str, Any]], extra: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """nfpm's `contents`: `extra`, everything else in the tree, and the ghosts among `entries` (for rpm), sorted by path."""
+    kept = [dict(entry) for entry in extra if entry.get("packager", packager) == packager]
+    taken = {posixpath.normpath(f"/{entry['dst']}".replace("//", "/")) for entry in kept}
+    for item in read_tree(tree):
+        entry = entries.get(item.path, {})
+        if item.path in taken:
+            continue
+        if item.kind == "link":
+            kept.append({"src": item.target, "dst": item.path, "type": "symlink", "file_info": _owner(entry)})
+        elif item.kind == "directory":
+            if entry or not is_system_folder(item.path):
+                kept.append({"dst": item.path, "type": "dir", "file_info": _mode(entry, 0o755) | _owner(entry)})
+        else:
+            kind = _type(packager, entry)
+            facts = _mode(entry, item.mode) | _owner(entry)
+            kept.append({"src": item.place, "dst": item.path, **({"type": kind} if kind else {}), "file_info": facts})
+    if packager in _RPM:
+        ghosts = (path for path, entry in entries.items() if entry.get("type") == "ghost" and path not in taken)
+        kept += [
+            {"dst": path, "type": "ghost", "file_info": _mode(entries[path], 0o644) | _owner(entries[path])} for path in ghosts
+        ]
+    return sorted(kept, key=lambda entry: str(entry["dst"]))
+
+
+def document(data: Any) -> str:
+    """JSON that is YAML too."""
+    text = json.dumps(data, ensure_ascii=False, indent=1, sort_keys=True)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+
+
+def _type(packager: str, entry: Mapping[str, Any]) -> str:
+    kind = str(entry.get("type", ""))
+    return "" if kind in _RPM_ONLY and packager not in _RPM else kind
+
+
+def _mode(entry: Mapping[str, Any], default: int) -> dict[str, Any]:
+    return {"mode": int(str(entry["mode"]), 8) if entry.get("mode") else default}
+
+
+def _owner(entry: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"owner": entry.get("owner", "root"), "group": entry.get("group", "root")}
+    return names | ({"lang": entry["language"]} if entry.get("language") else {})
+
+
+def main(packager: str, configuration: str, entries: str, tree: str, output: str) -> None:
+    """Read the two files, and write the configuration that nfpm can be run with."""
+    data = json.loads(Path(configuration).read_text(encoding="utf-8"))
+    special = json.loads(Path(entries).read_text(encoding="utf-8"))
+    data["contents"] = contents(packager, tree, special, data.get("contents", []))
+    Path(output).write_text(document(data), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
