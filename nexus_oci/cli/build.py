@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from nexus_oci.cli.console import Console, human_size
+from nexus_oci.cli.options import openpgp_key as read_key
+from nexus_oci.cli.options import openpgp_options
 
 
 @click.command()
@@ -17,6 +19,7 @@ from nexus_oci.cli.console import Console, human_size
 @click.option("--jobs", "-j", default=4, show_default=True, type=click.IntRange(1, 64), help="Steps at once.")
 @click.option("--locked", is_flag=True, help="Fail where a locked package is gone, rather than refresh the lock.")
 @click.option("--no-cache", is_flag=True, help="Let the engine run every stage anew.")
+@openpgp_options
 @click.pass_obj
 def command(
     console: Console,
@@ -27,6 +30,9 @@ def command(
     jobs: int,
     locked: bool,
     no_cache: bool,
+    openpgp_key: str | None,
+    openpgp_passphrase_file: Path | None,
+    openpgp_certificate: Path | None,
 ) -> None:
     """Build the distributions into the store; a step whose inputs are known is not run again.
 
@@ -35,9 +41,10 @@ def command(
     from nexus_oci.cli.session import Session
     from nexus_oci.pipeline.build import BuildOptions, build_release
 
+    key = read_key(console, openpgp_key, openpgp_passphrase_file, openpgp_certificate)
     session = Session(console)
     with session.display() as display:
-        settings = session.settings(distributions=distributions, platforms=platforms, formats=formats, say=display.say)
+        settings = session.settings(distributions=distributions, platforms=platforms, formats=formats, key=key, say=display.say)
         options = BuildOptions(output=output or console.dist, jobs=jobs, locked=locked, no_cache=no_cache)
         release = build_release(settings, options, session.engine, display)
         for item in () if console.quiet else release.outputs:

@@ -27,6 +27,7 @@ VERBS = {
     "check": "Check the definition and say everything that is wrong with it.",
     "plan": "Show the steps that a build would take, and why.",
     "build": "Build the distributions into the store.",
+    "test": "Install, start, check, upgrade and remove each package in containers with systemd.",
     "ls": "Show a store or a registry's release as a tree with sizes.",
     "push": "Push a release to HOST/NAMESPACE; tags come last.",
     "pull": "Bring a release, or one format of it, back to disk.",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from nexus_oci.cli.console import Console
+
+if TYPE_CHECKING:
+    from nexus_oci.trust.openpgp import SigningKey
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -27,6 +30,40 @@ def registry_options(command: _F) -> _F:
     ):
         command = option(command)
     return command
+
+
+def openpgp_options(command: _F) -> _F:
+    """The key that signs packages and repositories."""
+    path = click.Path(path_type=Path, exists=True, dir_okay=False)
+    for option in (
+        click.option("--openpgp-certificate", type=path, help="The OpenPGP certificate of a key on a PKCS#11 token."),
+        click.option("--openpgp-passphrase-file", type=path, help="A file whose first line is the key's passphrase, or the PIN."),
+        click.option(
+            "--openpgp-key", metavar="KEY", help="The key that signs packages and repositories: FILE, env:NAME or pkcs11:URI."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def openpgp_key(console: Console, key: str | None, passphrase_file: Path | None, certificate: Path | None) -> SigningKey | None:
+    """The key that the options or the environment name, read and checked; nothing where they name none."""
+    from nexus_oci.trust.openpgp import load_key, option_of
+
+    named = option_of(key, console.environment)
+    if named is None:
+        return None
+    return load_key(
+        named, environment=console.environment, passphrase_file=passphrase_file, certificate=certificate, ask=_asker()
+    )
+
+
+def _asker() -> Callable[[str], str] | None:
+    """Asks on the terminal, where there is one."""
+    import sys
+    from getpass import getpass
+
+    return (lambda question: getpass(f"{question}: ", stream=sys.stderr)) if sys.stdin.isatty() else None
 
 
 def access(console: Console, plain_http: bool, ca_file: Path | None) -> Any:

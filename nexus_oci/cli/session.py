@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nexus_oci.pipeline.project import Settings
     from nexus_oci.pipeline.registries import Access
     from nexus_oci.transfer.ends import Source
+    from nexus_oci.trust.openpgp import SigningKey
 
 
 class Session:
@@ -46,6 +47,7 @@ class Session:
         distributions: tuple[str, ...] = (),
         platforms: tuple[str, ...] = (),
         formats: tuple[str, ...] = (),
+        key: SigningKey | None = None,
         say: Callable[[str], None],
     ) -> Settings:
         """The pipeline's settings, for an engine like this machine; a build that needs the engine asks it."""
@@ -62,6 +64,7 @@ class Session:
             distributions=distributions,
             platforms=tuple(_platform(text) for text in platforms),
             formats=formats,
+            key=key,
             say=say,
         )
 

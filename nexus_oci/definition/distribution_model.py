@@ -22,7 +22,9 @@ from nexus_oci.definition.scalars import (
     Port,
     Repository,
     Signal,
+    Suite,
     Unique,
+    Url,
     Variable,
     Words,
 )
@@ -125,6 +127,15 @@ class Secrets(Model):
     """Patterns of installed paths, as in .gitignore, each with the reason why what looks like a secret there is none."""
 
 
+class PackageRepositories(Model):
+    """The apt and yum repositories of the distribution's packages."""
+
+    suite: Suite = "stable"
+    """The suite of the apt repository."""
+    url: Url | Literal[""] = ""
+    """The address of the folder that will hold `apt` and `yum`, for the clients' configuration that lies beside them."""
+
+
 class Distribution(Model):
     """images/<distribution>.yaml: one way in which the engine is delivered."""
 
@@ -148,5 +159,7 @@ class Distribution(Model):
     """The policy cache that goes into the bundle once its signatures are verified. Default: none."""
     secrets: Secrets = Secrets()
     """What the search for secrets in the bundle does not refuse."""
+    package_repositories: PackageRepositories = PackageRepositories()
+    """What the apt and yum repositories say of themselves."""
     package: Package = Package()
     """What archives and packages consist of and say about themselves; for `runtime` only."""

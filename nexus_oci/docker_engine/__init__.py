@@ -9,6 +9,7 @@ from nexus_oci.docker_engine.engine import BASE_LABEL, LABEL_PREFIX, TEMPORARY_L
 from nexus_oci.docker_engine.events import ByteEvent, Event, LogEvent, Progress, StepEvent, silent
 from nexus_oci.docker_engine.failure import StageError
 from nexus_oci.docker_engine.images import EngineImage
+from nexus_oci.docker_engine.prepared import PreparedContainer
 
 __all__ = [
     "BASE_LABEL",
@@ -22,6 +23,7 @@ __all__ = [
     "Event",
     "LogEvent",
     "Mount",
+    "PreparedContainer",
     "Progress",
     "RunResult",
     "RunningContainer",

@@ -106,7 +106,7 @@ class RunningContainer:
     def logs(self) -> tuple[bytes, bytes]:
         """What it has printed so far: standard output and standard error."""
         with self.endpoint.client("reading a container's output") as client:
-            return _output(client, self.id)
+            return output_of(client, self.id)
 
     def state(self) -> Mapping[str, Any]:
         """The engine's account of it: Running, ExitCode, OOMKilled, Health and so on."""
@@ -135,13 +135,13 @@ def run(
     cancellation; a command that fails is no error, but an exit code.
     """
     with started(endpoint, wanted, labels=labels) as container:
-        code = _wait(container, timeout, cancel)
+        code = wait_for(container, timeout, cancel)
         out, err = container.logs()
     return RunResult(exit_code=code, stdout=out, stderr=err)
 
 
-def _wait(container: RunningContainer, timeout: float, cancel: threading.Event | None) -> int:
-    """Wait for the end. Removing the container ends the engine's own wait: so a wait is broken off."""
+def wait_for(container: RunningContainer, timeout: float, cancel: threading.Event | None) -> int:
+    """Wait for the end, and return the exit code; raises as `run` does. Removing the container ends the engine's own wait: so a wait is broken off."""
     deadline = time.monotonic() + timeout
     late = threading.Event()
     done = threading.Event()
@@ -178,7 +178,7 @@ def started(endpoint: Endpoint, wanted: ContainerRequest, *, labels: Mapping[str
     """A container that runs while the body does."""
     doing = f"running {wanted.image}"
     with endpoint.client(doing) as client:
-        identity = _create(client, wanted, labels)
+        identity = create_container(client, wanted, labels)
     try:
         with endpoint.client(doing) as client:
             client.start(identity)
@@ -187,7 +187,8 @@ def started(endpoint: Endpoint, wanted: ContainerRequest, *, labels: Mapping[str
         remove_container(endpoint, identity)
 
 
-def _create(client: APIClient, wanted: ContainerRequest, labels: Mapping[str, str]) -> str:
+def create_container(client: APIClient, wanted: ContainerRequest, labels: Mapping[str, str], *, reads_input: bool = False) -> str:
+    """Make a container that is not started yet, and return its id; with `reads_input` it has a standard input, once."""
     from docker.types import LogConfig
     from docker.types import Mount as EngineMount
 
@@ -215,11 +216,13 @@ def _create(client: APIClient, wanted: ContainerRequest, labels: Mapping[str, st
         labels=dict(labels),
         host_config=host,
         platform=str(wanted.platform) if wanted.platform else None,
+        stdin_open=reads_input,
     )
     return str(created["Id"])
 
 
-def _output(client: APIClient, identity: str) -> tuple[bytes, bytes]:
+def output_of(client: APIClient, identity: str) -> tuple[bytes, bytes]:
+    """What a container has printed: standard output and standard error."""
     out: bytes = client.logs(identity, stdout=True, stderr=False)
     err: bytes = client.logs(identity, stdout=False, stderr=True)
     return out, err
@@ -272,14 +275,15 @@ def exported_folder(
     try:
         with closing(endpoint.open(doing)) as client, watch.running():
             with translated(doing, endpoint.address):
-                response = _open_archive(client, str(created["Id"]), folder)
+                response = open_archive(client, str(created["Id"]), folder)
             watch.attach(response)
             yield blocks(response, watch, doing, endpoint.address)
     finally:
         remove_container(endpoint, str(created["Id"]))
 
 
-def _open_archive(client: APIClient, container: str, folder: str) -> Response:
+def open_archive(client: APIClient, container: str, folder: str) -> Response:
+    """Ask for the tar of a folder of a container; raises `BuildError` where there is none."""
     from docker.errors import NotFound
 
     try:

@@ -19,6 +19,7 @@ from nexus_oci.docker_engine.containers import ContainerRequest, RunningContaine
 from nexus_oci.docker_engine.events import Progress, silent
 from nexus_oci.docker_engine.images import EngineImage
 from nexus_oci.docker_engine.looking import ImageFiles, opened_image
+from nexus_oci.docker_engine.prepared import PreparedContainer, prepared
 from nexus_oci.errors import EngineError, NexusError
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.values import Digest, Platform
@@ -222,6 +223,10 @@ class Engine:
     def start(self, wanted: ContainerRequest) -> AbstractContextManager[RunningContainer]:
         """A `with` block around a container that runs beside the program, and is removed at its end."""
         return containers.started(self.endpoint, wanted, labels=self.temporary_labels)
+
+    def prepare(self, wanted: ContainerRequest) -> AbstractContextManager[PreparedContainer]:
+        """A `with` block around a container that is filled before it runs and read after it; see `prepared`."""
+        return prepared(self.endpoint, wanted, labels=self.temporary_labels)
 
     def clean_up(self) -> None:
         """Remove every container and image that this session made and does not keep; safe to call at any time."""

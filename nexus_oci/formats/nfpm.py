@@ -1,7 +1,7 @@
 """nfpm's configuration of one package in one format, and the check of the fields that a definition lays over it.
 
-Source: nfpm's configuration reference, and its own JSON schema (`nfpm jsonschema`). Which files there are is only known inside a build:
-`nexus_oci.staging.contents` adds them there.
+Source: nfpm's configuration reference, and its own JSON schema (`nfpm jsonschema`). Which files there are is only known inside a
+build: `nexus_oci.staging.contents` adds them there.
 """
 
 from __future__ import annotations
@@ -43,6 +43,12 @@ _GIVEN_ELSEWHERE: Final[Mapping[str, str]] = {
     "platform": "platforms",
 }
 """Fields that decide a file's name or its place in a release, and what sets them."""
+_EXPANDED: Final = (
+    *("name", "version", "release", "homepage", "maintainer", "vendor", "description"),
+    *("depends", "recommends", "suggests", "conflicts", "replaces", "provides"),
+    *("deb.fields", "deb.predepends", "ipk.fields", "ipk.predepends", "rpm.packager", "rpm.requires.post"),
+)
+"""The fields in which nfpm puts variables of its environment."""
 _RELATIONS = ("depends", "recommends", "suggests", "conflicts", "replaces", "provides")
 
 
@@ -54,30 +60,38 @@ class FieldFault:
     what: str
 
 
-def configuration(package: LinuxPackage, packager: str, scripts: Mapping[str, str], changelog: str = "") -> dict[str, Any]:
-    """nfpm's configuration of `package` for one of `PACKAGERS`, without what is in it.
+def configuration(
+    package: LinuxPackage,
+    packager: str,
+    scripts: Mapping[str, str],
+    changelog: str = "",
+    fields: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """nfpm's configuration of `package` for one of `PACKAGERS`; its `contents` are only those of `fields`.
 
     `scripts` maps a field (`scripts.postinstall`, `rpm.scripts.posttrans`) to a path inside the build; `changelog` is the path of
-    one in chglog's format. As nfpm puts variables of its environment into texts, a dollar sign is written as the variable `DOLLAR`,
-    which has to hold one. Times are left out: nfpm takes them from SOURCE_DATE_EPOCH.
+    one in chglog's format. `fields` are a definition's own, laid over the rest: mappings are joined, `contents` added, all else
+    replaced; `overrides.<packager>` among them comes last.
+
+    As nfpm puts variables of its environment into texts, a dollar sign is written as the variable `DOLLAR`, which has to hold one.
+    Times are left out: nfpm takes them from SOURCE_DATE_EPOCH.
     """
     words = PACKAGERS[packager]
-    relations = package.relations
     data: dict[str, Any] = {
         "name": package.name,
         "arch": architecture(words, package.architecture),
         "platform": "linux",
-        "version": _literal(package_version(package.version, words)),
+        "version": package_version(package.version, words),
         "version_schema": "none",
         "release": "" if words in ("deb", "ipk") else package.release,
         "section": package.section,
         "priority": package.priority,
-        "maintainer": _literal(package.maintainer),
-        "description": "\n".join(map(_literal, package.description.strip().splitlines())),
-        "vendor": _literal(package.vendor),
-        "homepage": _literal(package.homepage),
+        "maintainer": _one_line(package.maintainer),
+        "description": "\n".join(map(_one_line, package.description.strip().splitlines())),
+        "vendor": _one_line(package.vendor),
+        "homepage": package.homepage,
         "license": _one_line(package.licence),
-        **{name: [_literal(one) for one in getattr(relations, name)] for name in _RELATIONS},
+        **{name: list(getattr(package.relations, name)) for name in _RELATIONS},
         "changelog": changelog,
         "umask": 0o022,
         "disable_globbing": True,
@@ -85,24 +99,16 @@ def configuration(package: LinuxPackage, packager: str, scripts: Mapping[str, st
     }
     for field, path in scripts.items():
         _set(data, field, path)
-    return _without_nothing(data)
-
-
-def overlaid(data: Mapping[str, Any], fields: Mapping[str, Any], packager: str) -> dict[str, Any]:
-    """The configuration with `fields` of a definition laid over it: mappings are joined, `contents` added, all else replaced.
-
-    `overrides.<packager>` among them, for which nfpm would forget what is generated, comes last.
-    """
-    own = {name: value for name, value in fields.items() if name != "overrides"}
-    found = _joined(data, own)
-    return _joined(found, fields.get("overrides", {}).get(packager) or {})
+    given = dict(fields or {})
+    own = (given.pop("overrides", None) or {}).get(packager) or {}
+    return _literal(_joined(_joined(_without_nothing(data), given), own))
 
 
 def with_files_at(fields: Mapping[str, Any], place: Callable[[str], list[tuple[str, str]]]) -> dict[str, Any]:
     """`fields` with every path of the engine's source replaced by where it is in the build.
 
-    `place` takes such a path and returns what it stands for there: one pair of the path in the build and "" for a file; for a folder
-    each file's, with its path inside of the folder.
+    `place` takes such a path and returns what it stands for there: one pair of the path in the build and "" for a file; for a
+    folder each file's, with its path inside of the folder.
     """
     found = copy.deepcopy(dict(fields))
     for block in (found, *(found.get("overrides") or {}).values()):
@@ -131,12 +137,11 @@ def field_faults(fields: Mapping[str, Any], schema: Mapping[str, Any]) -> list[F
 
 def _of_packager(package: LinuxPackage, packager: str) -> dict[str, Any]:
     """What only one packager knows."""
-    relations = package.relations
-    before = [_literal(one) for one in relations.predepends]
-    summary = _literal(package.description.strip().partition("\n")[0]).rstrip(".")
+    before = list(package.relations.predepends)
+    summary = _one_line(package.description.strip().partition("\n")[0]).rstrip(".")
     blocks: dict[str, dict[str, Any]] = {
-        "deb": {"breaks": [_literal(one) for one in relations.breaks], "predepends": before},
-        "rpm": {"buildhost": BUILD_HOST, "summary": summary, "packager": _literal(package.maintainer)},
+        "deb": {"breaks": list(package.relations.breaks), "predepends": before},
+        "rpm": {"buildhost": BUILD_HOST, "summary": summary, "packager": _one_line(package.maintainer)},
         "archlinux": {"packager": _one_line(package.maintainer)},
         "ipk": {"predepends": before},
     }
@@ -167,13 +172,11 @@ def _own_faults(block: Mapping[str, Any], above: tuple[str | int, ...]) -> Itera
         if isinstance(value, Mapping) and "signature" in value:
             yield FieldFault(
                 path=(*above, name, "signature"),
-                what="packages are signed after they are made, so that no key enters a build: take it out, and give `--sign-key` a key",
+                what="packages are signed after they were made, so that no key enters a build; leave it out",
             )
 
 
-def _faults(
-    value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], path: tuple[str | int, ...]
-) -> Iterator[FieldFault]:
+def _faults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], path: tuple[str | int, ...]) -> Iterator[FieldFault]:
     """What a value breaks of the part of JSON schema that nfpm's uses: $ref, type, enum, properties, items, required."""
     schema = _resolved(schema, root)
     kind = schema.get("type")
@@ -264,6 +267,19 @@ def _one_line(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def _literal(text: str) -> str:
-    """One line of text that nfpm leaves as it is."""
-    return _one_line(text).replace("$", "${DOLLAR}")
+def _literal(data: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with texts that nfpm leaves as they are, though it looks for variables in them."""
+    for name in _EXPANDED:
+        *above, last = name.split(".")
+        block = _get(data, ".".join(above)) if above else data
+        if last in block:
+            block[last] = _escaped(block[last])
+    return data
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_escaped(one) for one in value]
+    if isinstance(value, Mapping):
+        return {name: _escaped(one) for name, one in value.items()}
+    return value.replace("$", "${DOLLAR}") if isinstance(value, str) else value

@@ -158,9 +158,9 @@ class UserScript:
 
 @dataclass(frozen=True, kw_only=True)
 class Interpreter:
-    """The interpreter that an engine needs on the host: "python" or "node", and the version it was built with.
+    """The interpreter that an engine needs on the host, and the version that it was built with (`3.13.5`; empty: not known).
 
-    `exact` is true where the payload has compiled code that fits that version of the interpreter only.
+    `exact` is true where the payload fits that minor version of Python, or that major version of Node, and no later one.
     """
 
     language: Literal["python", "node"]
@@ -194,7 +194,8 @@ class LinuxPackage:
     version (rpm, apk, archlinux). `epoch` is SOURCE_DATE_EPOCH: seconds since 1970, of every date here. `relations` are in the
     spelling of the format that the package is rendered into. `manual` and `licences` are texts by the name of their file
     (`engine.8`, `LICENSE`), `changelog` is Markdown (keepachangelog.com). `lintian` maps a tag to the reason for which it does
-    not hold, and `nfpm` holds fields to be laid over nfpm's configuration.
+    not hold, and `nfpm` holds fields to be laid over nfpm's configuration. `program` is what completions complete; empty for the
+    package's name.
     """
 
     name: str
@@ -224,6 +225,7 @@ class LinuxPackage:
     lintian: Mapping[str, str] = field(default_factory=dict)
     epoch: int
     nfpm: Mapping[str, Any] = field(default_factory=dict)
+    program: str = ""
 
     @property
     def config_files(self) -> tuple[str, ...]:

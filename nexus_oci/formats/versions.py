@@ -63,9 +63,13 @@ def full_version(version: str, release: str, package_format: str) -> str:
 
 
 def file_name(package: LinuxPackage, package_format: str) -> str:
-    """The customary name of a package's file (`srpm` for the source rpm)."""
+    """The customary name of a package's file.
+
+    `srpm` is the source rpm. It holds what was compiled for one machine, so its name tells that too.
+    """
     if package_format == "srpm":
-        return f"{package.name}-{full_version(package.version, package.release, 'rpm')}.src.rpm"
+        machine = architecture("rpm", package.architecture)
+        return f"{package.name}-{full_version(package.version, package.release, 'rpm')}.{machine}.src.rpm"
     version = full_version(package.version, package.release, package_format)
     machine = architecture(package_format, package.architecture)
     return {

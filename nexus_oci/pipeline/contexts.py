@@ -15,14 +15,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from nexus_oci.errors import DefinitionError
-from nexus_oci.formats import linux
 from nexus_oci.oci.values import Platform
+from nexus_oci.pipeline.packaging import Packaging, packs
+from nexus_oci.pipeline.surroundings import engine_home, node_command, placed, surroundings
 from nexus_oci.render.context import Context, ContextFile, folder, in_memory
 
 if TYPE_CHECKING:
     from nexus_oci.definition.definition import Definition
     from nexus_oci.definition.distribution_model import Distribution
-    from nexus_oci.definition.engine_model import Engine
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "386": "i686", "arm": "armv7l"}
 _NODE_CPUS = {"amd64": "x64", "386": "ia32", "ppc64le": "ppc64"}
@@ -32,7 +32,6 @@ _MANAGERS = ("npm", "npx", "yarn", "pnpm")
 _NODE_FILES = ("package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc")
 _KEEP_MODE = ("/", "/tmp", "/var/tmp", "/root", "/run/lock")  # noqa: S108  paths in an image
 """Folders of a base whose mode is not 0755: a working directory there is not made, as it would change that."""
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +61,12 @@ def template_values(
     source: Mapping[str, ContextFile],
     stamp: Stamp,
     images: StartingPoints,
+    packaging: Packaging | None = None,
 ) -> dict[str, Any]:
-    """Everything that a template may use."""
+    """Everything that a template may use. Default: packages that know of no interpreter's version."""
     engine = definition.engine
-    home = f"/usr/lib/{engine.name}"
-    package = linux_package(definition, distribution, platform, stamp) if _packs(distribution) else None
+    home = engine_home(engine)
+    packaging = packaging or _packaging(definition, distribution, platform, source, stamp)
     values: dict[str, Any] = {
         "engine": {"name": engine.name, "version": stamp.version, "commit": stamp.commit},
         "platform": {"os": platform.os, "architecture": platform.architecture, "variant": platform.variant or ""},
@@ -80,7 +80,7 @@ def template_values(
         "has_files": bool(distribution.image.files or distribution.image.volumes or distribution.image.working_directory),
         "formats": [name for name in distribution.formats if name != "image"],
         "image": _image_values(definition, distribution, home, source),
-        "package": package and _package_values(package, definition, platform, stamp, source, distribution),
+        "package": packaging.values() if packs(distribution) else None,
     }
     values[engine.runtime] = _runtime_values(definition, platform, source, stamp)
     return values
@@ -93,12 +93,13 @@ def build_context(
     source: Mapping[str, ContextFile],
     stamp: Stamp,
     folders: Sequence[Path],
+    packaging: Packaging | None = None,
 ) -> Context:
     """The context without `trust/`: all of it decides bytes. Scripts of the templates are those of the first folder with them."""
     files = dict(source)
     image = distribution.image
     for target, origin in image.files.items():
-        files |= _placed(source, origin, f"files{target}", definition.where(distribution.distribution, "image", "files", target))
+        files |= placed(source, origin, f"files{target}", definition.where(distribution.distribution, "image", "files", target))
     if image.working_directory and posixpath.normpath(image.working_directory) not in _KEEP_MODE:
         files.setdefault(f"files{image.working_directory}", folder())
     for volume in image.volumes:
@@ -106,94 +107,14 @@ def build_context(
     script = _SCRIPTS.get(definition.engine.runtime)
     if script:
         files[f"nexus/{script}"] = in_memory(next(f / script for f in folders if (f / script).is_file()).read_bytes())
-    if _packs(distribution):
-        files |= _package_files(definition, distribution, platform, source, stamp)
-    return Context(files=files)
+    packaging = packaging or _packaging(definition, distribution, platform, source, stamp)
+    return Context(files=files | packaging.files() if packs(distribution) else files)
 
 
-def linux_package(definition: Definition, distribution: Distribution, platform: Platform, stamp: Stamp) -> linux.LinuxPackage:
-    """The package of a distribution, its defaults filled in from the engine."""
-    engine, package = definition.engine, distribution.package
-    name = package.name or engine.name
-    service = package.service
-    unit = None
-    user = package.user or (name if service else "")
-    if service:
-        command = list(service.command or (*(distribution.image.command or engine.command), *distribution.image.arguments))
-        surroundings = _surroundings(engine)
-        environment = dict(surroundings.environment)
-        if engine.runtime == "node":
-            command = _node_command(command, f"/usr/lib/{engine.name}")
-        if not command[0].startswith("/"):
-            if engine.runtime == "go":
-                command[0] = f"/usr/bin/{command[0]}"
-            else:
-                command.insert(0, "/usr/bin/env")
-                environment["PATH"] = surroundings.path
-        unit = linux.ServiceUnit(
-            name=service.name or name,
-            description=service.description or engine.title or engine.name,
-            documentation=engine.documentation or engine.url,
-            command=tuple(command),
-            user=user,
-            restart=service.restart,
-            state_directory=service.state_directory,
-            runtime_directory=service.runtime_directory,
-            working_directory=surroundings.work,
-            environment=environment,
-        )
-    return linux.LinuxPackage(
-        name=name,
-        version=stamp.version,
-        architecture=platform.architecture,
-        maintainer=engine.maintainer,
-        description=distribution.description or engine.description or engine.title or engine.name,
-        vendor=engine.vendor,
-        homepage=engine.url,
-        licence=engine.licenses,
-        section=package.section,
-        priority=package.priority,
-        depends=package.relations.depends,
-        config_files=(),
-        user=user,
-        service=unit,
-        epoch=stamp.epoch,
-    )
-
-
-def _packs(distribution: Distribution) -> bool:
-    return any(name != "image" for name in distribution.formats)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What a runtime's engine needs around it, in an image or on a host: where programs are, where it starts, variables."""
-
-    path: str
-    work: str
-    environment: Mapping[str, str]
-
-
-def _surroundings(engine: Engine) -> Surroundings:
-    home = f"/usr/lib/{engine.name}"
-    work = f"{home}/app"
-    if engine.runtime == "python":
-        environment = {"PYTHONUSERBASE": home, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-        if not engine.python.project:
-            environment["PYTHONPATH"] = work
-        return Surroundings(path=f"{home}/bin:{_PATH}", work=work, environment=environment)
-    if engine.runtime == "node":
-        return Surroundings(path=_PATH, work=work, environment={"NODE_ENV": "production"})
-    if engine.runtime == "binary":
-        return Surroundings(path=f"{home}:{home}/bin:{_PATH}", work=home, environment={})
-    return Surroundings(path=_PATH, work="", environment={})
-
-
-def _node_command(command: list[str], home: str) -> list[str]:
-    """The command of a package is a script that node runs."""
-    if not command or command[0] == "node" or "/" in command[0]:
-        return command
-    return ["node", f"{home}/app/node_modules/.bin/{command[0]}", *command[1:]]
+def _packaging(
+    definition: Definition, distribution: Distribution, platform: Platform, source: Mapping[str, ContextFile], stamp: Stamp
+) -> Packaging:
+    return Packaging(definition=definition, distribution=distribution, platform=platform, source=source, stamp=stamp)
 
 
 def _image_values(
@@ -201,10 +122,10 @@ def _image_values(
 ) -> dict[str, Any]:
     engine, image = definition.engine, distribution.image
     command = list(image.command or engine.command)
-    surroundings = _surroundings(engine)
+    around = surroundings(engine)
     if engine.runtime == "node":
         _refuse_package_manager(definition, command, source)
-        command = _node_command(command, home)
+        command = node_command(command, home)
     if not command:
         raise DefinitionError(
             f"{definition.where('nexus', 'engine')}: the engine has no command",
@@ -215,9 +136,9 @@ def _image_values(
         "command": command,
         "arguments": list(image.arguments),
         "user": f"{image.user}:{image.user if image.group is None else image.group}",
-        "working_directory": image.working_directory or surroundings.work,
-        "path": surroundings.path,
-        "environment": {**surroundings.environment, **image.environment},
+        "working_directory": image.working_directory or around.work,
+        "path": around.path,
+        "environment": {**around.environment, **image.environment},
         "ports": list(image.ports),
         "volumes": _volumes(engine.runtime, distribution),
         "stop_signal": image.stop_signal,
@@ -354,86 +275,4 @@ def requirement_files(source: Mapping[str, ContextFile], first: str) -> list[str
                     why="requirements are installed apart from the source, so a folder cannot be one of them",
                     hint="take that line out; `python: {project: true}` installs the source's own project",
                 )
-    return found
-
-
-def _package_values(
-    package: linux.LinuxPackage,
-    definition: Definition,
-    platform: Platform,
-    stamp: Stamp,
-    source: Mapping[str, ContextFile],
-    distribution: Distribution,
-) -> dict[str, Any]:
-    return {
-        "top": f"{definition.engine.name}-{stamp.version}-{platform.slug}",
-        "deb": package.deb_file,
-        "config_files": _config_files(definition, distribution, source),
-    }
-
-
-def _config_files(definition: Definition, distribution: Distribution, source: Mapping[str, ContextFile]) -> list[str]:
-    """The installed paths that are configuration; a folder stands for the files in it."""
-    found = []
-    for target, file in distribution.package.files.items():
-        if file.config:
-            where = definition.where(distribution.distribution, "package", "files", target)
-            found += [name.removeprefix("x") for name in _placed(source, file.source, f"x{target}", where)]
-    return sorted(found)
-
-
-def _package_files(
-    definition: Definition,
-    distribution: Distribution,
-    platform: Platform,
-    source: Mapping[str, ContextFile],
-    stamp: Stamp,
-) -> dict[str, ContextFile]:
-    package = linux_package(definition, distribution, platform, stamp)
-    found: dict[str, ContextFile] = {}
-    for target, file in distribution.package.files.items():
-        where = definition.where(distribution.distribution, "package", "files", target)
-        placed = _placed(source, file.source, f"package/tree{target}", where)
-        if file.mode:
-            mode = int(file.mode, 8)
-            placed = {name: _with_mode(entry, mode) for name, entry in placed.items()}
-        found |= placed
-    for name, data in linux.staged_files(package).items():
-        found.setdefault(f"package/tree/{name}", in_memory(data))
-    configs = tuple(_config_files(definition, distribution, source))
-    if "deb" in distribution.formats:
-        found["package/nfpm.json"] = in_memory(linux.nfpm_configuration(_with_configs(package, configs), "/tree"))
-    else:
-        found["package/nfpm.json"] = in_memory(b"{}\n")
-    found["package/scripts"] = folder()
-    for name, data in linux.maintainer_scripts(package).items():
-        found[f"package/scripts/{name}"] = in_memory(data, 0o755)
-    return found
-
-
-def _with_configs(package: linux.LinuxPackage, configs: tuple[str, ...]) -> linux.LinuxPackage:
-    from dataclasses import replace
-
-    return replace(package, config_files=configs)
-
-
-def _with_mode(entry: ContextFile, mode: int) -> ContextFile:
-    from dataclasses import replace
-
-    return entry if entry.link is not None else replace(entry, mode=mode)
-
-
-def _placed(source: Mapping[str, ContextFile], origin: str, target: str, where: str) -> dict[str, ContextFile]:
-    """A file or folder of the source under another name; raises `DefinitionError` where it is not there."""
-    if origin == ".":
-        prefix = "source/"
-    elif f"source/{origin}" in source:
-        return {target: source[f"source/{origin}"]}
-    else:
-        prefix = f"source/{origin}/"
-    found = {f"{target}/{name.removeprefix(prefix)}": entry for name, entry in source.items() if name.startswith(prefix)}
-    if not found:
-        raise DefinitionError(
-            f"{where}: {origin!r} is not in the engine's source", hint="paths here are relative to `engine.source`"
-        )
     return found

@@ -5,7 +5,7 @@ Nothing here builds; files are read and hashed, git is asked, templates are rend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,11 @@ from nexus_oci.oci.gzip import ENCODER
 from nexus_oci.oci.values import Platform
 from nexus_oci.pipeline.contexts import Stamp, StartingPoints, build_context, template_values
 from nexus_oci.pipeline.local_images import LocalBase, LocalImages
+from nexus_oci.pipeline.package_values import interpreter_version
 from nexus_oci.pipeline.packagers import Nfpm, find_nfpm
+from nexus_oci.pipeline.packaging import Packaging, packagers
+from nexus_oci.pipeline.repositories import KINDS, URL, About, repository_inputs
+from nexus_oci.pipeline.signing import signing_inputs
 from nexus_oci.pipeline.sources import Checkout, check_out, source_files
 from nexus_oci.plan.expand import Build, Request, expand
 from nexus_oci.plan.steps import Plan
@@ -30,13 +34,14 @@ if TYPE_CHECKING:
     from nexus_oci.definition.definition import Definition
     from nexus_oci.definition.distribution_model import Distribution
     from nexus_oci.definition.nexus_model import Chart
+    from nexus_oci.trust.openpgp import SigningKey
 
 LOCK_FILE = "images/bases.lock"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the caller decides: folders, the platform that builds, and what to leave out."""
+    """What the caller decides: folders, the platform that builds, what to leave out, and the OpenPGP key that signs packages."""
 
     root: Path
     defaults: Path
@@ -47,6 +52,7 @@ class Settings:
     distributions: tuple[str, ...] = ()
     platforms: tuple[Platform, ...] = ()
     formats: tuple[str, ...] = ()
+    key: SigningKey | None = None
     say: Callable[[str], None] = field(default=lambda _: None)
 
 
@@ -61,6 +67,8 @@ class Project:
     lock: BaseLock
     bases: Mapping[str, LocalBase]
     toolboxes: Mapping[str, tuple[str, Context]]
+    toolbox: str
+    """The local name of the image that packs, signs and checks; nothing where there is nothing to pack."""
     builds: tuple[Build, ...]
     chart_files: Mapping[str, ContextFile]
     nfpm: Nfpm | None
@@ -101,7 +109,7 @@ def assemble(settings: Settings, definition: Definition, checkout: Checkout, loc
     """The project under a given lock; a build that had to refresh the lock calls it again."""
     wanted = _wanted(settings, definition)
     packs = any(len(distribution.formats) > 1 for distribution, _ in wanted)
-    nfpm = find_nfpm(settings.build_platform) if packs and any("deb" in d.formats for d, _ in wanted) else None
+    nfpm = find_nfpm(settings.build_platform) if packs and any(packagers(definition, d) for d, _ in wanted) else None
     images = LocalImages(
         definition=definition, lock=lock, build_platform=settings.build_platform, folders=template_folders(settings), nfpm=nfpm
     )
@@ -112,6 +120,7 @@ def assemble(settings: Settings, definition: Definition, checkout: Checkout, loc
         for distribution, platform in wanted
     )
     chart_files = _chart_files(settings, definition)
+    toolbox = images.toolbox() if packs else ""
     plan = expand(
         Request(
             name=definition.engine.name,
@@ -122,6 +131,9 @@ def assemble(settings: Settings, definition: Definition, checkout: Checkout, loc
             annotations=labels,
             chart=_chart_inputs(definition, chart_files, checkout.stamp),
             encoder=ENCODER,
+            signing=signing_inputs(settings.key, checkout.stamp.epoch) if settings.key else {},
+            repositories=_repositories(settings, definition, wanted, checkout.stamp.epoch),
+            toolbox=toolbox,
         )
     )
     return Project(
@@ -132,11 +144,37 @@ def assemble(settings: Settings, definition: Definition, checkout: Checkout, loc
         lock=lock,
         bases=images.bases,
         toolboxes=images.toolboxes,
+        toolbox=toolbox,
         builds=builds,
         chart_files=chart_files,
         nfpm=nfpm,
         plan=plan,
     )
+
+
+def about_repository(definition: Definition, distribution: Distribution, kind: str) -> About:
+    """What a distribution's repository of one kind says of itself."""
+    package = distribution.package
+    wanted = distribution.package_repositories
+    return About(
+        name=package.name,
+        description=distribution.description or definition.engine.title,
+        suite=wanted.suite,
+        url=f"{wanted.url.rstrip('/')}/{kind}" if wanted.url else URL,
+    )
+
+
+def _repositories(
+    settings: Settings, definition: Definition, wanted: Sequence[tuple[Distribution, Platform]], epoch: int
+) -> dict[str, Mapping[str, str]]:
+    found: dict[str, Mapping[str, str]] = {}
+    for distribution, _ in wanted:
+        for kind in KINDS:
+            if kind in distribution.formats:
+                about = about_repository(definition, distribution, kind)
+                key = f"{distribution.distribution}/{kind}"
+                found[key] = repository_inputs(kind, settings.key, epoch, about)
+    return found
 
 
 def _build(
@@ -164,12 +202,21 @@ def _build(
     )
     template = f"{engine.runtime}.Dockerfile.j2"
     folders = template_folders(settings)
-    text = render(folders, template, template_values(definition, distribution, platform, source, stamp, start))
+    packaging = Packaging(
+        definition=definition,
+        distribution=distribution,
+        platform=platform,
+        source=source,
+        stamp=stamp,
+        interpreter=interpreter_version(engine.runtime, base.packages),
+        nfpm=images.nfpm.file.path if images.nfpm else None,
+    )
+    text = render(folders, template, template_values(definition, distribution, platform, source, stamp, start, packaging))
     return Build(
         distribution=distribution.distribution,
         platform=platform,
         dockerfile=Dockerfile.parse(text, f"dockerfiles/{template}"),
-        context=build_context(definition, distribution, platform, source, stamp, folders),
+        context=build_context(definition, distribution, platform, source, stamp, folders, packaging),
         formats=tuple(name for name in distribution.formats if name != "image"),
         base=base.image,
         labels={**labels, **distribution.image.labels, **_described(distribution)},

@@ -82,10 +82,12 @@ class Request:
     annotations: Mapping[str, str]
     chart: Mapping[str, str] | None
     encoder: str
-    finishing: Mapping[str, str] = field(default_factory=dict)
-    """What decides how files are finished after extraction: the signing key's fingerprint, the programs that do it."""
+    signing: Mapping[str, str] = field(default_factory=dict)
+    """What signatures depend on beside what is signed; nothing where there is no key."""
+    repositories: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By `DISTRIBUTION/FORMAT`, what a package repository depends on beside its packages."""
     toolbox: str = ""
-    """The local name of the image that does it."""
+    """The local name of the image in which files are signed and repositories made."""
 
 
 def sign_step(format_step: str) -> str:
@@ -176,17 +178,13 @@ def _add_build(plan: PlanBuilder, build: Build, bases: Mapping[str, BaseImage], 
             platform=str(build.platform),
             format=name,
         )
-        if name in SIGNED and request.finishing.get("signer"):
+        if name in SIGNED and request.signing:
             needs = (build.format_step(name), *_toolbox(bases, request))
-            plan.add(sign_step(build.format_step(name)), "sign", _finishing(request), needs, format=name)
+            plan.add(sign_step(build.format_step(name)), "sign", request.signing, needs, format=name)
 
 
 def _toolbox(bases: Mapping[str, BaseImage], request: Request) -> tuple[str, ...]:
     return (bases[request.toolbox].step,) if request.toolbox in bases else ()
-
-
-def _finishing(request: Request) -> dict[str, str]:
-    return {**request.finishing, "argument SOURCE_DATE_EPOCH": str(request.epoch)}
 
 
 def _needed(build: Build, target: str, bases: Mapping[str, BaseImage]) -> tuple[str, ...]:
@@ -210,7 +208,7 @@ def _add_distribution(plan: PlanBuilder, builds: Sequence[Build], bases: Mapping
     for name in builds[0].formats:
         if name in REPOSITORIES:
             packages = tuple(finished(plan, build.format_step(REPOSITORIES[name])) for build in builds)
-            inputs = {**_finishing(request), "name": request.name, "distribution": distribution}
+            inputs = request.repositories[f"{distribution}/{name}"]
             step = repository_step(distribution, name)
             needs = (*packages, *_toolbox(bases, request))
             files.append(plan.add(step, "repository", inputs, needs, distribution=distribution, format=name).id)

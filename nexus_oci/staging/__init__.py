@@ -1,7 +1,7 @@
 """What is checked and written when a bundle is staged. It imports nothing but the standard library.
 
-The same files work in two places: the program calls them before any work, and the `staged` stage of a build runs them in the toolbox,
-where there is only python3-minimal. `program_files` gives them for a build context.
+The same files work in two places: the program calls them before any work, and the `staged` stage of a build runs them in the
+toolbox, where there is only python3-minimal. `program_files` gives them for a build context.
 """
 
 from pathlib import Path

@@ -2,9 +2,9 @@
 
     PYTHONPATH=/nexus python3 -m nexus_oci.staging.contents PACKAGER CONFIGURATION ENTRIES TREE OUTPUT
 
-CONFIGURATION is nfpm's, as JSON; `contents` in it are laid over the tree. ENTRIES is JSON: an absolute path → what is special there,
-as `stage.json` has it under `files` (`type` and `config` as nfpm names them, `mode`, `owner`, `group`, `language`). nfpm's own `tree` is
-not used: it would refuse a second word on any path in it, take modes from the disk, and decide for itself which folders are ours.
+CONFIGURATION is nfpm's, as JSON; `contents` in it are laid over the tree. ENTRIES is JSON: an absolute path → what is special
+there (`type` as nfpm names it, `mode`, `owner`, `group`, `language`). nfpm's own `tree` is not used: it would refuse a second word on
+any path in it, take modes from the disk, and decide for itself which folders are ours.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from nexus_oci.staging.tree import read_tree
 _RPM = ("rpm", "srpm")
 _RPM_ONLY = ("ghost", "doc", "licence")
 """Types that nfpm knows for rpm, and silently leaves out of everything else."""
-_SYSTEM = frozenset(
-    """/bin /boot /dev /etc /etc/opt /etc/pki /etc/skel /etc/sysconfig /etc/xdg /home /lib /lib64 /media /mnt /opt /proc /root /run
-    /sbin /srv /sys /tmp /usr /usr/bin /usr/games /usr/include /usr/lib /usr/lib64 /usr/lib/debug /usr/lib/modules /usr/lib/systemd
-    /usr/lib/systemd/system /usr/lib/systemd/system-preset /usr/lib/systemd/user /usr/lib/sysusers.d /usr/lib/tmpfiles.d /usr/libexec
-    /usr/local /usr/local/bin /usr/local/etc /usr/local/include /usr/local/lib /usr/local/lib64 /usr/local/libexec /usr/local/sbin
-    /usr/local/share /usr/sbin /usr/share /usr/share/applications /usr/share/doc /usr/share/icons /usr/share/info /usr/share/licenses
-    /usr/share/locale /usr/share/man /usr/share/pixmaps /usr/src /var /var/cache /var/db /var/empty /var/lib /var/local /var/lock
-    /var/log /var/mail /var/opt /var/run /var/spool /var/tmp""".split()
-)
+_SYSTEM = frozenset(f"/{name}" for name in (
+    "bin", "boot", "dev", "etc", "etc/opt", "etc/pki", "etc/skel", "etc/sysconfig", "etc/xdg", "home", "lib", "lib64", "media",
+    "mnt", "opt", "proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "usr/bin", "usr/games", "usr/include", "usr/lib",
+    "usr/lib64", "usr/lib/debug", "usr/lib/modules", "usr/lib/systemd", "usr/lib/systemd/system",
+    "usr/lib/systemd/system-preset", "usr/lib/systemd/user", "usr/lib/sysusers.d", "usr/lib/tmpfiles.d", "usr/libexec",
+    "usr/local", "usr/local/bin", "usr/local/etc", "usr/local/include", "usr/local/lib", "usr/local/lib64",
+    "usr/local/libexec", "usr/local/sbin", "usr/local/share", "usr/sbin", "usr/share", "usr/share/applications",
+    "usr/share/doc", "usr/share/icons", "usr/share/info", "usr/share/licenses", "usr/share/locale", "usr/share/man",
+    "usr/share/pixmaps", "usr/src", "var", "var/cache", "var/db", "var/empty", "var/lib", "var/local", "var/lock", "var/log",
+    "var/mail", "var/opt", "var/run", "var/spool", "var/tmp",
+))  # fmt: skip
 _SYSTEM_TREES = re.compile(r"/usr(?:/local)?/share/(?:man(?:/[^/]+)?/(?:man[^/]+|[a-z][^/]*)|locale/.+|icons/hicolor(?:/.+)?)")
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """What JSON leaves as it is, and YAML, as which nfpm reads it, refuses or takes for the end of a line."""

@@ -1,11 +1,11 @@
 """A search for secrets in what is about to be packaged: keys, tokens, and files that hold passwords.
 
-Large files are read in blocks, once, and a block is looked at closely only where one expression over all beginnings of secrets matches.
-What is found is told by file, line and kind; of the secret itself four characters at most. Certificates, public keys and encrypted
-values that cannot be used alone are no findings; what is inside compressed archives is not seen.
+Large files are read in blocks, once, and a block is looked at closely only where the expression over all beginnings of secrets
+matches. What is found is told by file, line and kind; of the secret itself four characters at most. Certificates, public keys and
+mere mentions of a key's first line are no findings; what is inside compressed archives is not seen.
 
-Patterns follow what the services publish for their tokens, most of which begin with letters that nothing else has. A password in a
-configuration file has no such beginning: only the value of a key named so is one, and neither an empty value nor a variable
+Patterns follow what the services publish for their tokens, most of which begin with letters that nothing else has. A password in
+a configuration file has no such beginning: only the value of a key named so is one, and neither an empty value nor a variable
 (`${PASSWORD}`), a path or a word that only says what belongs there.
 """
 
@@ -53,10 +53,11 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class _Rule:
-    """A kind of secret: how it begins, what it looks like, and whether a match really is one.
+    """A kind of secret: what it looks like, and whether a match really is one.
 
-    A pattern begins with letters and not with what must not stand before them, since the search for letters is ten times as fast:
-    `inside` says whether it may follow a letter, a digit or an underscore.
+    `anchors` are parts of it, one of which it always has. They begin with letters that are rare in text and in programs alike,
+    which is what makes the search for all of them fast. A pattern begins with plain letters for the same reason: whether it may
+    follow a letter, a digit or an underscore is what `inside` says.
     """
 
     kind: str
@@ -84,7 +85,7 @@ def allowed(path: str, allow: Mapping[str, str]) -> bool:
 
 def scan_file(path: str, place: str) -> list[Finding]:
     """The secrets in the file at `place`, told as being in `path`."""
-    with open(place, "rb", buffering=0) as file:
+    with io.FileIO(place) as file:
         return _scan(path, file)
 
 
@@ -112,23 +113,21 @@ def _scan(path: str, file: BinaryIO | io.RawIOBase) -> list[Finding]:
 
 def _windows(file: BinaryIO | io.RawIOBase) -> Iterator[tuple[int, bytes, bool]]:
     """Overlapping parts of a file: where each begins, its bytes, and whether it is the last."""
-    start, tail = 0, b""
-    block = file.read(BLOCK) or b""
-    while True:
-        following = file.read(BLOCK) if len(block) == BLOCK or tail or block else b""
-        window = tail + block
-        yield start, window, not following
-        if not following:
-            return
-        tail = window[-OVERLAP:]
-        start += len(window) - len(tail)
-        block = following
+    start, window = 0, file.read(OVERLAP) or b""
+    block = window if len(window) == OVERLAP else b""
+    while block:
+        block = file.read(BLOCK) or b""
+        if block:
+            yield start, window, False
+            start += len(window) - OVERLAP
+            window = window[-OVERLAP:] + block
+    yield start, window, True
 
 
 def _in_window(window: bytes, start: int, *, last: bool) -> Iterator[tuple[int, str, str]]:
     """What begins in a window, but for its end, which the next one shows better."""
     first, end = (_BEFORE if start else 0), (len(window) if last else len(window) - OVERLAP + _BEFORE)
-    anchors = {match[0] for match in _ANCHORS.finditer(window, first)}
+    anchors = set(_ANCHORS.findall(window, first))
     for rule in _RULES:
         if anchors.isdisjoint(rule.anchors):
             continue
@@ -197,7 +196,7 @@ _WORD = re.compile(rb"\w")
 _BREAK = r"(?:\r?\n|\\r?\\?n)"
 """The end of a line, also as an escape in a string."""
 _ARMOUR = rf"(?:[ \t]*{_BREAK}[ \t\"'+]*(?:[A-Za-z-]+: [^\r\n\\]{{0,100}})?){{1,12}}[ \t\"'+]*[A-Za-z0-9+/=]{{32}}"
-"""What follows the first line of a real key: headers, and at least a line of base64. A mere mention of the first line has none."""
+"""What follows the first line of a real key: headers, and at least a line of base64. A mere mention of that line has none."""
 _GITLAB = "pat|ptt|dt|rt|cbt|ft|soat|agent|oas"
 _RULES: Final = (
     _rule(
@@ -211,7 +210,7 @@ _RULES: Final = (
     _rule("an age private key", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
     _rule("an AWS access key", "AKIA|ASIA", r"A[KS]IA[A-Z2-7]{16}(?![A-Za-z0-9/+=])"),
     _rule(
-        "an AWS secret key", "aws_secret_access_key", r"aws_secret_access_key[\"']?\s{0,4}[=:]\s{0,4}[\"']?([A-Za-z0-9/+]{40})\b"
+        "an AWS secret key", "ws_secret_access_key", r"aws_secret_access_key[\"']?\s{0,4}[=:]\s{0,4}[\"']?([A-Za-z0-9/+]{40})\b"
     ),
     _rule("a GitHub token", "ghp_|gho_|ghu_|ghs_|ghr_", r"gh[pousr]_[A-Za-z0-9]{36,255}\b"),
     _rule("a GitHub token", "github_pat_", r"github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}\b"),
@@ -220,40 +219,40 @@ _RULES: Final = (
         "|".join(f"gl{kind}-" for kind in _GITLAB.split("|")),
         rf"gl(?:{_GITLAB})-[A-Za-z0-9_.=-]{{20,300}}",
     ),
-    _rule("a Slack token", "xoxa-|xoxb-|xoxe-|xoxo-|xoxp-|xoxr-|xoxs-", r"xox[abeoprs]-[0-9A-Za-z-]{10,250}"),
+    _rule("a Slack token", "xox", r"xox[abeoprs]-[0-9A-Za-z-]{10,250}"),
     _rule("a Slack token", "xapp-", r"xapp-\d-[A-Z0-9]{8,16}-\d{8,16}-[a-f0-9]{32,80}"),
     _rule(
-        "a Slack webhook", "hooks.slack.com/", r"hooks\.slack\.com/services/(T[A-Z0-9]{6,14}/B[A-Z0-9]{6,14}/[A-Za-z0-9]{20,32})"
+        "a Slack webhook", "k.com/services/", r"hooks\.slack\.com/services/(T[A-Z0-9]{6,14}/B[A-Z0-9]{6,14}/[A-Za-z0-9]{20,32})"
     ),
-    _rule("an npm token", "npm_", r"npm_[A-Za-z0-9]{36}\b"),
-    _rule("a PyPI token", "pypi-Ag", r"pypi-Ag[A-Za-z0-9_-]{60,400}"),
+    _rule("an npm token", "pm_", r"npm_[A-Za-z0-9]{36}\b"),
+    _rule("a PyPI token", "ypi-Ag", r"pypi-Ag[A-Za-z0-9_-]{60,400}"),
     _rule("a Google API key", "AIza", r"AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"),
     _rule("a Google client secret", "GOCSPX-", r"GOCSPX-[A-Za-z0-9_-]{28}"),
     _rule("an Azure storage key", "AccountKey=", r"AccountKey=([A-Za-z0-9+/]{86}==)"),
     _rule("an Azure key", "SharedAccess", r"SharedAccess(?:Key=|Signature sr=[^\s&]{1,200}&sig=)([A-Za-z0-9+/%]{40,100}=?)"),
     _rule("an Azure shared access signature", "&sig=", r"&sig=([A-Za-z0-9+/%]{40,100}(?:%3[dD]|=))", inside=True),
-    _rule("a Stripe key", "sk_live_", r"sk_live_[A-Za-z0-9]{16,250}"),
-    _rule("a Stripe key", "rk_live_", r"rk_live_[A-Za-z0-9]{16,250}"),
+    _rule("a Stripe key", "k_live_", r"sk_live_[A-Za-z0-9]{16,250}"),
+    _rule("a Stripe key", "k_live_", r"rk_live_[A-Za-z0-9]{16,250}"),
     _rule("a Stripe secret", "whsec_", r"whsec_[A-Za-z0-9+/=]{32,100}"),
-    _rule("a signed JSON web token", "eyJ", r"eyJ[\w-]{8,4000}\.eyJ[\w-]{8,12000}\.[\w-]{32,2000}", _is_jwt),
-    _rule("a Docker token", "dckr_pat_|dckr_oat_", r"dckr_[po]at_[A-Za-z0-9_-]{27,60}"),
-    _rule("a Hashicorp Vault token", "hvs.", r"hvs\.[A-Za-z0-9_-]{24,300}"),
-    _rule("an API key", "sk-ant-|sk-proj-", r"sk-(?:ant|proj)-[A-Za-z0-9_-]{32,250}"),
-    _rule("a client key of a cluster", "client-key-data", r"client-key-data[\"']?:\s{0,4}[\"']?([A-Za-z0-9+/=]{64})", _always),
-    _rule("a registry's password", '"auth"', r"\"auth\"\s{0,4}:\s{0,4}\"([A-Za-z0-9+/]{8,400}={0,2})\"", _is_basic, inside=True),
+    _rule("a signed JSON web token", "yJ", r"eyJ[\w-]{8,4000}\.eyJ[\w-]{8,12000}\.[\w-]{32,2000}", _is_jwt),
+    _rule("a Docker token", "kr_pat_|kr_oat_", r"dckr_[po]at_[A-Za-z0-9_-]{27,60}"),
+    _rule("a Hashicorp Vault token", "vs.", r"hvs\.[A-Za-z0-9_-]{24,300}"),
+    _rule("an API key", "k-ant-|k-proj-", r"sk-(?:ant|proj)-[A-Za-z0-9_-]{32,250}"),
+    _rule("a client key of a cluster", "y-data", r"client-key-data[\"']?:\s{0,4}[\"']?([A-Za-z0-9+/=]{64})", _always),
+    _rule("a registry's password", 'uth"', r"\"auth\"\s{0,4}:\s{0,4}\"([A-Za-z0-9+/]{8,400}={0,2})\"", _is_basic, inside=True),
 )
-_ANCHORS: Final = re.compile(b"|".join(re.escape(anchor) for rule in _RULES for anchor in rule.anchors))
+_ANCHORS: Final = re.compile(b"|".join(map(re.escape, sorted({anchor for rule in _RULES for anchor in rule.anchors}))))
 
 _CONFIGURATION = re.compile(
     r"\.(?:toml|ya?ml|json|ini|cfg|conf|config|properties|xml|env|service|socket|sh|tf|tfvars)$|^\.?(?:env|pgpass)|^\.[a-z]+rc$",
     re.IGNORECASE,
 )
+_ABOUT_SECRETS = re.compile(rb"(?i)pass(?:w|phrase)|secret|api[_-]?key|token")
 _PASSWORD = re.compile(
-    rb"""(?im)^[^\n#;]{0,200}?["']?(?<![A-Za-z0-9])(?:[a-z0-9]{1,40}[_.-]){0,4}
-    (?:password|passwd|passphrase|secret|secret[_-]?key|client[_-]?secret|api[_-]?key|(?:access|auth|api|refresh)[_-]?token)
-    ["']?[ \t]*(?:=|:[ \t]|:(?="))[ \t]*(?:"([^"\n]{6,200})"|'([^'\n]{6,200})'|([^\s"'#;,\[\]{}<>]{6,200}))""",
-    re.VERBOSE,
+    rb"""(?ix)(?:passw(?:or)?d|passphrase|secret|secret[_-]?key|api[_-]?key|(?:access|auth|api|refresh)[_-]?token)
+    ["']?[ \t]*(?:=|:[ \t]|:(?="))[ \t]*(?:"([^"\n]{6,200})"|'([^'\n]{6,200})'|([^\s"'\#;,\[\]{}<>]{6,200}))"""
 )
+_COMMENT = re.compile(rb"[ \t]*(?:[#;]|//|<!--)")
 _IN_URL = re.compile(
     rb"(?i)\b(?:postgres(?:ql)?|mysql|mariadb|mongodb(?:\+srv)?|redis|rediss|amqps?|https?)://[^\s:/@]{1,64}:([^\s/@]{6,100})@"
 )
@@ -272,11 +271,11 @@ def _in_configuration(name: str, data: bytes) -> Iterator[tuple[int, str, str]]:
     elif name in (".pypirc", ".netrc", "_netrc", ".git-credentials"):
         return
     elif _CONFIGURATION.search(name):
-        for match in _PASSWORD.finditer(data):
+        for match in _PASSWORD.finditer(data) if _ABOUT_SECRETS.search(data) else ():
             value = match[match.lastindex or 0]
-            if _is_value(value):
+            if _is_value(value) and not _COMMENT.match(data, data.rfind(b"\n", 0, match.start()) + 1):
                 yield match.start(match.lastindex or 0), "a password in a configuration file", ""
-        for match in _IN_URL.finditer(data):
+        for match in _IN_URL.finditer(data) if b"://" in data else ():
             if _is_value(match[1]):
                 yield match.start(), "a password in an address", ""
 

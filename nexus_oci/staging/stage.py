@@ -2,41 +2,38 @@
 
     PYTHONPATH=/nexus PYTHONDONTWRITEBYTECODE=1 python3 -m nexus_oci.staging.stage /package/stage.json
 
-It needs no network and no other program, and runs with python3-minimal. (Run it with `-m`: as a file, `secrets.py` beside it would
-hide the standard library's.) In this order it
+It needs no network and no other program, and runs with python3-minimal. (Run it with `-m`: as a file, `secrets.py` beside it
+would hide the standard library's.) In this order it
 
 1. reads the sources of every layout, refuses two of them that give one path in different ways, and checks each path, kind, size,
    mode and link (`checks.py`);
 2. searches all files for secrets (`secrets.py`);
-3. collects the licences of what the engine brings along (`licences.py`);
-4. lays out each layout's tree: hard links, so nothing is copied twice; modes 0755 and 0644 unless `files` says otherwise, every
-   time SOURCE_DATE_EPOCH, whatever the umask was;
+3. lays out each layout's tree (`layout.py`): hard links, so nothing is copied twice; modes 0755 and 0644 unless `files` says
+   otherwise; every time SOURCE_DATE_EPOCH, whatever the umask was;
+4. adds the list of what of others is inside, and the licence texts that are not there yet (`licences.py`);
 5. writes each layout's manifest.json and SHA256SUMS (`bundle.py`).
 
-The configuration is JSON. All paths inside a tree are absolute installed paths (`/usr/bin/engine`):
+The configuration is JSON. Paths in a tree are absolute installed paths:
 
     {
       "name": "nexus-engine", "version": "1.0.0", "platform": "linux/amd64", "distribution": "runtime",
       "commit": "0123abc…", "epoch": 1700000000,
       "secrets": {"allow": {"/usr/lib/nexus-engine/lib/*/tests/*": "why these are none"}},
-      "licences": {
-        "folder": "/usr/share/doc/nexus-engine/licenses",   where the texts go, and the list THIRD-PARTY-LICENSES beside them
-        "runtime": "go",                                    go, python, node or binary: how the engine's parts are found
-        "home": "/usr/lib/nexus-engine",                    where the engine is
-        "source": "/payload",                               the tree that has the engine
-        "texts": "/licences"                                optional: texts that the compile stage left, as MODULE@VERSION/LICENSE
-      },
+      "texts": "/licences",                                 optional: what a Go compile stage left, as MODULE@VERSION/LICENSE; may
+                                                            be absent on disk
       "layouts": [
         {
           "tree": "/staged/packages",                       made here; must not exist
-          "sources": [                                      laid over one another
-            {"from": "/payload"},                           what the compile stage left
-            {"from": "/package/tree"}                       what the definition adds; may be absent on disk
-          ],
+          "sources": [                                      laid over one another; one that is not on disk has nothing
+            {"from": "/payload", "name": "the engine"},     what the compile stage left; `name` is for messages
+            {"from": "/package/tree", "name": "package.files"},
+            {"from": "/package/deb", "over": true}          replaces what earlier ones have; without `over` that is refused,
+          ],                                                unless it is the same
           "formats": ["deb", "rpm"],                        whose limits the files must keep
-          "files": {                                        what the definition says of single paths; all keys are optional
-            "/etc/nexus-engine/runtime.toml": {"config": true, "mode": "0640", "owner": "root", "group": "nexus-engine"}
+          "files": {                                        what the definition says of single paths; every key is optional
+            "/etc/nexus-engine/runtime.toml": {"type": "config|noreplace", "mode": "0640", "owner": "root", "group": "engine"}
           },
+          "licences": "/usr/share/doc/nexus-engine/licenses",     optional: where texts and THIRD-PARTY-LICENSES go
           "manifest": "/usr/share/nexus-engine/manifest.json",
           "sums": "/usr/share/nexus-engine/SHA256SUMS",     checked with `cd / && sha256sum -c`
           "edited": true                                    leave configuration out of the sums: administrators change it
@@ -44,20 +41,117 @@ The configuration is JSON. All paths inside a tree are absolute installed paths 
         {
           "tree": "/staged/archive/nexus-engine-1.0.0-linux-amd64",
           "sources": [
-            {"from": "/payload", "moves": {"/usr": "/"}, "leave": ["/usr/lib/systemd/*"]},   `leave` is matched before `moves`
-            {"from": "/package/tree", "moves": {"/usr": "/"}},
+            {"from": "/payload", "moves": {"/usr": "/"}, "leave": ["/usr/lib/systemd"]},   `leave` is matched before `moves`;
+            {"from": "/package/tree", "moves": {"/usr": "/"}},                               links are adapted
             {"from": "/package/archive"}                    install.sh, uninstall.sh
           ],
           "formats": ["tar.gz", "tar.zst"],
           "files": {},                                      by the path in this tree, after the moves
+          "licences": "/share/doc/nexus-engine/licenses",
           "manifest": "/manifest.json",
           "sums": "/SHA256SUMS"
         }
       ]
     }
 
-A source with a file that an earlier source has, of the same content, is no conflict; a source with `"over": true` replaces it (the
-files of `overrides.<format>`). Licence texts are added to every layout, moved as the source `licences.source` is.
-
 Ends with 0, or with 1 and one line for every problem on stderr: `nexus-oci: PATH: what is wrong; what to do`.
 """
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nexus_oci.staging.bundle import Declared, Release, declared, lay, normalise, seal
+from nexus_oci.staging.checks import Problem, check_items, shown
+from nexus_oci.staging.layout import Source, merged
+from nexus_oci.staging.licences import collect, read_texts
+from nexus_oci.staging.secrets import scan
+from nexus_oci.staging.tree import Item
+
+
+def stage(configuration: Mapping[str, Any]) -> list[str]:
+    """Do all that the configuration asks for, and give every problem, a line each; with one, no tree is made."""
+    problems: dict[str, None] = {}
+    laid: list[tuple[Mapping[str, Any], list[Item]]] = []
+    files: dict[str, Item] = {}
+    for layout in configuration["layouts"]:
+        items, conflicts = merged(_sources(layout))
+        modes = {path: said.mode for path, said in declared(layout.get("files", {})).items() if said.mode is not None}
+        found = (*conflicts, *check_items(items, layout.get("formats", ()), modes), *_reserved(layout, items))
+        problems |= dict.fromkeys(map(str, found))
+        laid.append((layout, items))
+        files = {item.place: item for item in items if item.kind == "file"} | files
+    allow = configuration.get("secrets", {}).get("allow", {})
+    problems |= dict.fromkeys(map(str, scan(sorted(files.values(), key=lambda item: item.path), allow)))
+    if not problems:
+        _write(configuration, laid)
+    return list(problems)
+
+
+def _sources(layout: Mapping[str, Any]) -> list[Source]:
+    return [
+        Source(
+            name=said.get("name", said["from"]),
+            tree=said["from"],
+            moves=said.get("moves", {}),
+            leave=said.get("leave", ()),
+            over=said.get("over", False),
+        )
+        for said in layout["sources"]
+    ]
+
+
+def _reserved(layout: Mapping[str, Any], items: Sequence[Item]) -> list[Problem]:
+    """A bundle's own list of its files cannot come from a source."""
+    own = (layout["manifest"], layout["sums"])
+    do = "give the file another path in `package.files`"
+    return [Problem(path=item.path, what="the build writes this file itself", do=do) for item in items if item.path in own]
+
+
+def _write(configuration: Mapping[str, Any], laid: Sequence[tuple[Mapping[str, Any], list[Item]]]) -> None:
+    release = Release(
+        name=configuration["name"],
+        version=configuration["version"],
+        platform=configuration["platform"],
+        distribution=configuration["distribution"],
+        commit=configuration["commit"],
+        epoch=configuration["epoch"],
+    )
+    texts = read_texts(configuration["texts"]) if configuration.get("texts") else {}
+    for tree in {source["from"] for layout, _ in laid for source in layout["sources"]}:
+        normalise(tree, release.epoch, {})
+    for layout, items in laid:
+        files: Mapping[str, Declared] = declared(layout.get("files", {}))
+        tree = layout["tree"]
+        lay(tree, items, files)
+        if layout.get("licences"):
+            _add(tree, collect(items, layout["licences"], texts))
+        normalise(tree, release.epoch, files)
+        seal(tree, release, files, layout["manifest"], layout["sums"], edited=layout.get("edited", False))
+        normalise(tree, release.epoch, files)
+
+
+def _add(tree: str, files: Mapping[str, bytes]) -> None:
+    for path, data in files.items():
+        place = Path(f"{tree}{path}")
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
+
+
+def main(path: str) -> int:
+    """Stage what the configuration in a file asks for; the exit code."""
+    os.umask(0o022)
+    problems = stage(json.loads(Path(path).read_text(encoding="utf-8")))
+    for problem in problems:
+        sys.stderr.write(f"nexus-oci: {shown(problem, most=2000)}\n")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Kind = Literal["file", "directory", "link", "device", "socket", "pipe"]
@@ -30,7 +31,7 @@ class Item:
 
 def read_tree(root: str) -> list[Item]:
     """Everything below `root`, itself excepted, by the bytes of its path; links are not followed. An absent root has nothing."""
-    if not os.path.lexists(root):
+    if not Path(root).is_dir():
         return []
     return sorted(_below(root.rstrip("/") or "/", ""), key=lambda item: os.fsencode(item.path))
 
@@ -47,7 +48,7 @@ def _below(root: str, inside: str) -> Iterator[Item]:
             kind=kind,
             mode=stat.S_IMODE(status.st_mode),
             size=status.st_size if kind == "file" else 0,
-            target=os.readlink(entry.path) if kind == "link" else "",
+            target=os.readlink(entry.path) if kind == "link" else "",  # noqa: PTH115  a Path would tidy it
             place=f"{root}{path}",
         )
         if kind == "directory":

@@ -1,0 +1,23 @@
+"""`python3 -m guest FOLDER`: tests the package that FOLDER/subject.json names, and prints one JSON line a check."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from .report import Report
+from .subject import Subject
+
+_PROGRAMS = {"deb": "deb"}
+
+
+def main(folder: str) -> None:
+    """Run the checks of one package."""
+    subject = Subject.read(Path(folder) / "subject.json")
+    module = importlib.import_module(f"{__package__}.{_PROGRAMS[subject.format]}")
+    module.test(Report(), subject)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

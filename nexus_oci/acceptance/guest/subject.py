@@ -1,0 +1,39 @@
+"""What is to be tested, as the host says it: read from a JSON file beside these programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One package. `following` is the one to upgrade to, `preceding` one to upgrade from; without them `no_following` says why.
+
+    `version` is what the program says of itself, `health` the command of its health check, `expected` the paths that the
+    definition promises. `foreign` is the processor's name, where it is another than the machine's.
+    """
+
+    format: str
+    file: str
+    following: str = ""
+    preceding: str = ""
+    no_following: str = ""
+    name: str = ""
+    version: str = ""
+    health: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
+    service: str = ""
+    socket: str = ""
+    user: str = ""
+    foreign: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> Subject:
+        """The subject in a JSON file."""
+        data: Mapping[str, Any] = json.loads(path.read_bytes())
+        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        return cls(**values)

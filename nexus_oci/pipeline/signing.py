@@ -1,0 +1,118 @@
+"""OpenPGP signatures of rpms and of repositories' lists, made in one container and verified in another by another tool.
+
+Neither has a network. The signing one is given the key over standard input and keeps it in a tmpfs; the verifying one never sees
+it. gpg signs, deterministically: the time is faked, to the release's or the key's own if that is later, and its RSA, EdDSA and
+ECDSA signatures have no random part. Sequoia verifies, through rpmkeys or sqv; lists are checked by gpgv too, as apt may use either.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from nexus_oci.docker_engine import Mount
+from nexus_oci.errors import BuildError, VerificationError
+from nexus_oci.oci.values import Descriptor, digest_of
+from nexus_oci.pipeline.toolbox import Outcome, Surroundings, Toolbox, run_script, script_digest
+from nexus_oci.trust.openpgp import PassphraseError, SigningKey
+
+_SOCKET = "/run/p11-kit/server"
+_WRONG_PIN = re.compile(r"Bad PIN|Bad passphrase|PIN.*(?:incorrect|invalid|locked|blocked)", re.IGNORECASE)
+_SIGNED = re.compile(r"^\s+Header .*Signature, key ID ([0-9a-f]+): OK$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedText:
+    """A text's two signatures: a detached one, and a copy of the text with its signature around it."""
+
+    detached: Descriptor
+    clear: Descriptor
+
+
+def signing_inputs(key: SigningKey, epoch: int) -> Mapping[str, str]:
+    """What a signature depends on beside its subject and the toolbox: for the keys of steps that sign. Nothing of it is secret."""
+    return {
+        "signer": key.signer,
+        "certificate": str(digest_of(key.certificate)),
+        "time": str(key.time(epoch)),
+        "scripts": str(script_digest("key.sh", "sign_rpm.sh", "verify_rpm.sh", "sign_text.sh", "verify_text.sh")),
+    }
+
+
+def sign_rpm(toolbox: Toolbox, key: SigningKey, package: Descriptor, epoch: int, *, title: str) -> Descriptor:
+    """Sign an rpm's header; the signed package in the store, of the same media type.
+
+    The same package and key give the same bytes. Raises `BuildError` where it cannot be signed, `PassphraseError` where the
+    token refuses its PIN, and `VerificationError` where rpm does not find the signature good.
+    """
+    outcome = _sign(toolbox, key, "sign_rpm.sh", {"package.rpm": package}, epoch, title)
+    signed = outcome.files["package.rpm"]
+    verified = run_script(toolbox, "verify_rpm.sh", files={"package.rpm": signed, "certificate.asc": key.certificate})
+    makers = [maker.upper() for maker in _SIGNED.findall(verified.output)]
+    if verified.exit_code or not makers or not all(key.signer.endswith(maker) for maker in makers):
+        raise VerificationError(
+            f"the signature of {title} does not verify",
+            why=verified.last_lines(),
+            hint="the key may be too weak for rpm, or of a kind that it does not know",
+        )
+    return replace(signed, media_type=package.media_type)
+
+
+def sign_text(toolbox: Toolbox, key: SigningKey, text: Descriptor, epoch: int, *, title: str) -> SignedText:
+    """Sign a small text, such as a repository's list; raises as `sign_rpm` does."""
+    outcome = _sign(toolbox, key, "sign_text.sh", {"text": text}, epoch, title)
+    signed = SignedText(detached=outcome.files["detached"], clear=outcome.files["clear"])
+    verified = run_script(
+        toolbox,
+        "verify_text.sh",
+        files={"text": text, "detached": signed.detached, "clear": signed.clear, "certificate.asc": key.certificate},
+    )
+    if verified.exit_code:
+        raise VerificationError(
+            f"the signature of {title} does not verify",
+            why=verified.last_lines(),
+            hint="the key may be too weak, or of a kind that apt does not know",
+        )
+    return signed
+
+
+def _sign(
+    toolbox: Toolbox, key: SigningKey, script: str, files: Mapping[str, Descriptor], epoch: int, title: str
+) -> Outcome:
+    """Run a script that signs; the key goes over its standard input."""
+    passphrase = (key.passphrase or "").encode(errors="surrogateescape")
+    secret = base64.b64encode(key.secret) + b"\n" + base64.b64encode(passphrase) + b"\n"
+    outcome = run_script(
+        toolbox,
+        script,
+        key.signer,
+        str(key.time(epoch)),
+        files={**files, "certificate.asc": key.certificate},
+        with_scripts=("key.sh",),
+        secret=secret,
+        epoch=epoch,
+        surroundings=_surroundings(key),
+    )
+    if outcome.exit_code == 0:
+        return outcome
+    if key.token is not None and _WRONG_PIN.search(outcome.errors):
+        raise PassphraseError(
+            "the token refused its PIN",
+            why=outcome.last_lines(3),
+            hint="most tokens lock themselves after a few wrong ones: make sure of it before trying again",
+        )
+    raise BuildError(f"{title} could not be signed with the OpenPGP key {key.signer[-16:]}", why=outcome.last_lines())
+
+
+def _surroundings(key: SigningKey) -> Surroundings:
+    """Nothing; or, for a key on a token, the socket of p11-kit's server, as the user whose it is."""
+    if key.token is None:
+        return Surroundings()
+    owner = key.token.socket.stat()
+    return Surroundings(
+        mounts=(Mount(source=str(key.token.socket), target=_SOCKET, read_only=False),),
+        environment={"P11_KIT_SERVER_ADDRESS": f"unix:path={_SOCKET}"},
+        user=f"{owner.st_uid}:{owner.st_gid}",
+    )

@@ -1,0 +1,1 @@
+MEUCIArfeatpOtWqtsg1pRb367x57k6ugTA7wq1bUh3534xhAiEAxH3VgA85telatdkw9fd+kKkIppCv36/dr9O7erohYao=
