@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nexus_oci.cli.console import Console, human_size
 from nexus_oci.cli.options import openpgp_key as read_key
 from nexus_oci.cli.options import openpgp_options
+
+if TYPE_CHECKING:
+    from nexus_oci.release.outputs import Output
+
+
+def _summary(outputs: Iterable[Output]) -> Iterator[str]:
+    """A line for each output; the files of a repository share one."""
+    lines: dict[str, tuple[str, str, int]] = {}
+    for item in outputs:
+        path = item.path
+        if item.is_file and item.distribution and item.platform is None:
+            path = "/".join(path.split("/")[:3]) + "/"
+        place = " ".join(str(part) for part in (item.distribution, item.platform) if part)
+        size = item.descriptor.size + (lines[path][2] if path in lines else 0)
+        lines[path] = (item.format, place, size)
+    for path, (name, place, size) in lines.items():
+        yield f"  {name:<9} {place:<24} {human_size(size):>10}  {path}"
 
 
 @click.command()
@@ -47,9 +66,8 @@ def command(
         settings = session.settings(distributions=distributions, platforms=platforms, formats=formats, key=key, say=display.say)
         options = BuildOptions(output=output or console.dist, jobs=jobs, locked=locked, no_cache=no_cache)
         release = build_release(settings, options, session.engine, display)
-        for item in () if console.quiet else release.outputs:
-            place = " ".join(str(part) for part in (item.distribution, item.platform) if part)
-            display.say(f"  {item.format:<8} {place:<24} {human_size(item.descriptor.size):>10}  {item.path}")
+        for line in () if console.quiet else _summary(release.outputs):
+            display.say(line)
     if console.as_json:
         console.data(
             {"version": release.version, "digest": release.descriptor.digest, "outputs": [o.to_json() for o in release.outputs]}

@@ -56,7 +56,6 @@ def _owned(package: LinuxPackage) -> list[str]:
 
 _COMMON = """\
 name=@NAME@
-version=@VERSION@
 units=@UNITS@
 
 say() { printf '%s\\n' "$name: $*"; }
@@ -88,6 +87,9 @@ _INSTALL = f"""\
 set -eu
 umask 022
 {_COMMON}
+version=@VERSION@
+program=@PROGRAM@
+
 usage() {{
     cat <<'END'
 Usage: install.sh [OPTION...]
@@ -316,7 +318,7 @@ remove_old() {{
 
 start() {{
     if [ ! -d /run/systemd/system ]; then
-        say "systemd does not run here: start $prefix/bin/"@PROGRAM@" as you start services"
+        say "systemd does not run here: start $prefix/bin/$program as you start services"
         return 0
     fi
     systemctl daemon-reload
@@ -432,10 +434,14 @@ stop
 while IFS= read -r line <&3; do
     case $line in
         'f '*) remove "${{line#f }}" ;;
-        'c '*) [ -z "$purge" ] || remove_config "${{line#c * * }}" ;;
     esac
 done 3<"$work/old"
 if [ -n "$purge" ]; then
+    while IFS= read -r line <&3; do
+        case $line in
+            'c '*) remove_config "${{line#c * * }}" ;;
+        esac
+    done 3<"$work/old"
     for folder in @STATE@; do
         if [ -n "$dry" ]; then say "would remove $destdir$folder"; else rm -rf -- "$destdir$folder"; fi
     done

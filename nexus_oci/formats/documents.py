@@ -127,7 +127,7 @@ def copyright_file(package: LinuxPackage) -> bytes:
     licence = package.licence or "unspecified"
     owner = one_line(package.vendor or package.maintainer)
     short = licence.replace(" AND ", " and ").replace(" OR ", " or ")
-    lines += ["", "Files: *", f"Copyright: {owner}", f"License: {short}"]
+    lines += ["", "Files: *", f"Copyright: {datetime.fromtimestamp(package.epoch, UTC).year} {owner}", f"License: {short}"]
     names = [name for name in re.split(r"[\s()]+", licence) if name in COMMON_LICENCES]
     for name in names:
         lines.append(f" On Debian systems the text of {name} is in /usr/share/common-licenses/{COMMON_LICENCES[name]}.")

@@ -31,6 +31,8 @@ dpkg reads zstd only since 1.21.18 (2023), rpm since 4.14 (2017).
 """
 BUILD_HOST: Final = "localhost"
 """What an rpm says of the machine that it was made on, whatever that is called."""
+GROUP: Final = "Applications/System"
+"""What old rpms sort packages by; newer ones want nothing there, and take it."""
 _SCRIPT_FOLDERS = ("scripts", "deb.scripts", "rpm.scripts", "apk.scripts", "archlinux.scripts")
 _GIVEN_ELSEWHERE: Final[Mapping[str, str]] = {
     "name": "package.name",
@@ -73,8 +75,8 @@ def configuration(
     one in chglog's format. `fields` are a definition's own, laid over the rest: mappings are joined, `contents` added, all else
     replaced; `overrides.<packager>` among them comes last.
 
-    As nfpm puts variables of its environment into texts, a dollar sign is written as the variable `DOLLAR`, which has to hold one.
-    Times are left out: nfpm takes them from SOURCE_DATE_EPOCH.
+    As nfpm puts variables of its environment into texts, a dollar sign is written as the variable `DOLLAR`, which has to hold
+    one. Times are left out: nfpm takes them from SOURCE_DATE_EPOCH.
     """
     words = PACKAGERS[packager]
     data: dict[str, Any] = {
@@ -87,7 +89,7 @@ def configuration(
         "section": package.section,
         "priority": package.priority,
         "maintainer": _one_line(package.maintainer),
-        "description": "\n".join(map(_one_line, package.description.strip().splitlines())),
+        "description": _description(package, words),
         "vendor": _one_line(package.vendor),
         "homepage": package.homepage,
         "license": _one_line(package.licence),
@@ -138,16 +140,24 @@ def field_faults(fields: Mapping[str, Any], schema: Mapping[str, Any]) -> list[F
 def _of_packager(package: LinuxPackage, packager: str) -> dict[str, Any]:
     """What only one packager knows."""
     before = list(package.relations.predepends)
-    summary = _one_line(package.description.strip().partition("\n")[0]).rstrip(".")
+    summary = _one_line(package.description.strip().partition("\n")[0])
     blocks: dict[str, dict[str, Any]] = {
         "deb": {"breaks": list(package.relations.breaks), "predepends": before},
-        "rpm": {"buildhost": BUILD_HOST, "summary": summary, "packager": _one_line(package.maintainer)},
+        "rpm": {"buildhost": BUILD_HOST, "summary": summary, "packager": _one_line(package.maintainer), "group": GROUP},
         "archlinux": {"packager": _one_line(package.maintainer)},
         "ipk": {"predepends": before},
     }
     words = PACKAGERS[packager]
     compression = {"compression": COMPRESSION[packager]} if packager in COMPRESSION else {}
     return {words: blocks[words] | compression} if words in blocks else {}
+
+
+def _description(package: LinuxPackage, words: str) -> str:
+    """The text after the first line for rpm, which has that one as its summary; the first line for those who show no more."""
+    first, *rest = [_one_line(line) for line in package.description.strip().splitlines()]
+    if words in ("apk", "archlinux"):
+        return first
+    return "\n".join(rest).strip() or first if words == "rpm" else "\n".join([first, *rest])
 
 
 def _placed_content(entry: Mapping[str, Any], place: Callable[[str], list[tuple[str, str]]]) -> list[dict[str, Any]]:

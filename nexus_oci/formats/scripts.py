@@ -113,11 +113,12 @@ def _owns_files(package: LinuxPackage) -> bool:
 
 def _deb(package: LinuxPackage) -> Mapping[str, Sequence[str]]:
     """As debhelper writes them. dpkg looks owners up while it unpacks, so their user is made before where one is named."""
-    setup = [*make_user(package), *make_directories(package)]
+    user = [_filled(_DEB_PEOPLE.replace("@USERADD@", _USERADD if package.user else ""), package)] if sysusers(package) else []
     purge = [_filled(_PURGE_FOLDERS, package)] if tmpfiles(package) else []
-    purge += [_case('"$1" = purge', part) for part in remove_user(package)]
+    purge += [_case('"$1" = purge', _filled(_DEB_REMOVE_USER, package))] if package.user else []
+    setup = [*user, *make_directories(package)]
     return {
-        "preinstall": make_user(package) if _owns_files(package) else [],
+        "preinstall": user if _owns_files(package) else [],
         "postinstall": [*(_case('"$1" = configure', part) for part in setup), *_when(package, _DEB_START)],
         "preremove": _when(package, _DEB_STOP),
         "postremove": [*_when(package, _DEB_FORGET), *purge],
@@ -195,6 +196,17 @@ elif command -v useradd >/dev/null 2>&1; then
     exit 1
 fi
 """
+_DEB_PEOPLE = f"""\
+if command -v systemd-sysusers >/dev/null 2>&1; then
+    systemd-sysusers --replace=/usr/lib/sysusers.d/@NAME@.conf - <<'{_END}'
+@SYSUSERS@{_END}
+else
+    for group in @GROUPS@; do
+        getent group "$group" >/dev/null 2>&1 || groupadd --system "$group"
+    done
+@USERADD@fi
+"""
+"""A deb depends on passwd, which has useradd."""
 _USERADD = """\
     getent passwd @USER@ >/dev/null 2>&1 || useradd --system --gid @USER@ --comment "@COMMENT@" --home-dir /nonexistent \\
         --no-create-home --shell /usr/sbin/nologin @USER@
@@ -269,6 +281,13 @@ if [ "$(grep '^@USER@:' /etc/passwd | cut -d: -f5)" = "@COMMENT@" ]; then
             delgroup @USER@ >/dev/null 2>&1 || true
         fi
     fi
+fi
+"""
+_DEB_REMOVE_USER = """\
+# Only a user that this package made carries its comment; one that was there before it stays.
+if [ "$(getent passwd @USER@ | cut -d: -f5)" = "@COMMENT@" ]; then
+    userdel @USER@ >/dev/null 2>&1 || true
+    if getent group @USER@ >/dev/null 2>&1; then groupdel @USER@ >/dev/null 2>&1 || true; fi
 fi
 """
 _RELOAD = """\

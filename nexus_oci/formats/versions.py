@@ -43,7 +43,7 @@ def package_version(version: str, package_format: str) -> str:
     labels = build.replace("-", ".").split(".") if plus else []
     identifiers, labels = list(filter(None, identifiers)), list(filter(None, labels))
     if package_format == "apk":
-        return number + _apk_suffixes(version, identifiers) + "".join(f"_git{one}" for one in labels if _fits_apk(one))
+        return number + _apk_suffixes(version, identifiers, labels)
     if package_format in ("rpm", "archlinux"):
         first = {"rpm": ("~", "~~"), "archlinux": ("", "A.")}[package_format]
         number += _in_segments(identifiers, *first)
@@ -93,9 +93,13 @@ def _in_segments(identifiers: list[str], before_word: str, before_number: str) -
     return (before_number if _NUMBER.match(words[0]) else before_word) + ".".join(words)
 
 
-def _apk_suffixes(version: str, identifiers: list[str]) -> str:
+def _apk_suffixes(version: str, identifiers: list[str], labels: list[str]) -> str:
+    """A word's number follows it, more numbers are `_p`, and those of the build metadata `_git`, which comes before `_p`. Words
+    of the build metadata are left out, and all of it where apk would put it behind the word's next number.
+    """
+    build = "".join(f"_git{one}" for one in labels if _fits_apk(one))
     if not identifiers:
-        return ""
+        return build
     found = re.fullmatch(r"([a-z]+)([0-9]*)", identifiers[0])
     rest = [one for one in identifiers[1:] if not _COMMIT.fullmatch(one)]
     if found and found[2]:
@@ -106,8 +110,9 @@ def _apk_suffixes(version: str, identifiers: list[str]) -> str:
             why="before a release it knows alpha, beta, pre and rc, each with numbers after it, and nothing else",
             hint=f"call it {version.partition('-')[0]}-rc.1 (or alpha, beta, dev, pre), or leave apk out of `formats`",
         )
-    numbers = "".join(f"_p{one}" for one in rest[1:])
-    return f"_{_APK_WORDS[found[1]]}{rest[0] if rest else ''}{numbers}"
+    if not rest:
+        return f"_{_APK_WORDS[found[1]]}"
+    return f"_{_APK_WORDS[found[1]]}{rest[0]}" + "".join(f"_p{one}" for one in rest[1:]) + build
 
 
 def _fits_apk(text: str) -> bool:

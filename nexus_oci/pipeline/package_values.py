@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -39,6 +40,16 @@ _LICENCE = re.compile(r"(?:LICEN[CS]E|COPYING|NOTICE)(?:[.-].*)?", re.IGNORECASE
 _CONFIG: Final[Mapping[object, ConfigKind]] = {False: "", True: "noreplace", "replace": "replace", "missing-ok": "missing-ok"}
 _INTERPRETERS: Final[Mapping[str, str]] = {"python": "python3", "node": "nodejs"}
 """The package of Debian that brings a runtime's interpreter, and so tells its version."""
+_SYNOPSIS: Final = 80
+"""Letters of a package's one-line description."""
+_WIDTH: Final = 78
+"""Letters of a line of the longer one."""
+_LINTIAN: Final[Mapping[str, Mapping[str, str]]] = {
+    "go": {
+        "statically-linked-binary": "Go links its programs statically, so that they run on every Linux of their architecture."
+    },
+}
+"""What lintian finds in every engine of a runtime, and why it does not hold."""
 
 
 def linux_package(
@@ -69,7 +80,7 @@ def linux_package(
         architecture=platform.architecture,
         platform=str(platform),
         maintainer=engine.maintainer,
-        description=distribution.description or engine.description or engine.title or engine.name,
+        description=_description(name, engine.title, (engine.description, distribution.description)),
         vendor=engine.vendor,
         homepage=engine.url,
         licence=engine.licenses,
@@ -86,8 +97,8 @@ def linux_package(
         manual={PurePosixPath(page).name: read.bytes(page, "package", "manual") for page in package.manual},
         licences=_licences(package, source, read),
         changelog=read.bytes(package.changelog, "package", "changelog").decode(errors="replace") if package.changelog else "",
-        meta=_meta(distribution, package_format),
-        lintian=dict(package.lintian),
+        meta=_meta(distribution, name, package_format),
+        lintian=_LINTIAN.get(engine.runtime, {}) | package.lintian,
         epoch=stamp.epoch,
         nfpm=dict(package.nfpm),
         program=engine.go.binary if engine.runtime == "go" else engine.name,
@@ -248,12 +259,29 @@ def _licences(package: Package, source: Mapping[str, ContextFile], read: _Reader
     return {name: read.bytes(name, "package") for name in names if "/" not in name and _LICENCE.fullmatch(name)}
 
 
-def _meta(distribution: Distribution, package_format: str) -> MetaPackage | None:
+def _meta(distribution: Distribution, name: str, package_format: str) -> MetaPackage | None:
     meta = distribution.package.meta
     if meta is None or package_format not in ("deb", "rpm"):
         return None
     relations = spelled({"depends": meta.depends}, package_format)
-    return MetaPackage(name=meta.name, description=meta.description or distribution.description, relations=relations)
+    texts = (meta.description or f"Installs {name} and what goes with it", f"It has no files of its own, and depends on {name}.")
+    return MetaPackage(name=meta.name, description=_description(meta.name, "", texts), relations=relations)
+
+
+def _description(name: str, title: str, texts: Sequence[str]) -> str:
+    """A line of at most 80 letters that does not begin with the package's name (Debian Policy 3.4.1), and all of the texts."""
+    sentences = [" ".join(text.split()) for text in texts if text.strip()] or [title or name]
+    synopsis = re.sub(
+        rf"(?:{re.escape(name)}|{re.escape(title or name)})\b[:,\s]*", "", sentences[0], count=1, flags=re.IGNORECASE
+    )
+    synopsis = (synopsis or "program").rstrip(". ")
+    if len(synopsis) > _SYNOPSIS:
+        cut = synopsis[: _SYNOPSIS + 1]
+        synopsis = max(cut.rpartition(", ")[0], cut.rpartition("; ")[0]) or cut.rpartition(" ")[0] or synopsis[:_SYNOPSIS]
+    others = [text for text in sentences if text.rstrip(". ") != synopsis] or [
+        f"This package brings {title or name} to Linux hosts."
+    ]
+    return "\n".join([synopsis, *"\n\n".join(textwrap.fill(text, _WIDTH) for text in others).splitlines()])
 
 
 def _launcher(definition: Definition, interpreter: str) -> Launcher | None:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nexus_oci.errors import DefinitionError
 from nexus_oci.formats import documents, nfpm, versions
+from nexus_oci.formats.archive import archive_files
 from nexus_oci.formats.package import ARCHIVE, LinuxPackage
 from nexus_oci.formats.scripts import maintainer_scripts
+from nexus_oci.pipeline.package_checks import path_problems, refuse, secret_problems
 from nexus_oci.pipeline.package_values import content, declared_files, linux_package
 from nexus_oci.pipeline.surroundings import placed
 from nexus_oci.render.context import ContextFile, folder, in_memory
@@ -60,6 +62,8 @@ class Packaging:
     stamp: Stamp
     interpreter: str = ""
     variant: Variant | None = None
+    added: Mapping[str, ContextFile] = field(default_factory=dict)
+    """Files from elsewhere than the engine's source, by installed path: the verified policies."""
     nfpm: Path | None = None
     """The packager, which is asked for its schema where the definition has fields of its own for it."""
 
@@ -92,15 +96,11 @@ class Packaging:
             found |= {f"package/trees/{name}{path}": entry for path, entry in tree.items() if path not in shared}
         if ARCHIVE in trees:
             found["package/archive"] = folder()
-            try:
-                from nexus_oci.formats import archive
-
-                programs = archive.archive_files(self.package(ARCHIVE))
-            except ImportError:
-                programs = {}
+            programs = archive_files(self.package(ARCHIVE))
             found |= {f"package/archive/{name}": in_memory(data, mode) for name, (data, mode) in programs.items()}
         for packager in self.packagers:
             found |= self._packager_files(packager)
+        self._check(trees, {f"/{name}": entry for name, entry in found.items() if not name.startswith("package/tree")})
         found["package/stage.json"] = in_memory(_json(self._stage()))
         return found | {f"nexus/{name}": in_memory(data) for name, data in program_files().items()}
 
@@ -135,14 +135,32 @@ class Packaging:
         package = self.package(layout)
         words = nfpm.PACKAGERS.get(layout, layout)
         found = {path: in_memory(data, mode) for path, (data, mode) in documents.staged_files(package, words).items()}
+        found |= self.added
+        for _, files in self._parts(layout):
+            found |= files
+        return found
+
+    def _parts(self, layout: str) -> list[tuple[str, dict[str, ContextFile]]]:
+        """The files that the definition brings to a layout, by where it says so."""
+        found = []
         for target, (file, where) in declared_files(self.distribution, layout).items():
             if file.kind == "directory":
-                found[target] = folder(int(file.mode, 8) if file.mode else 0o755)
+                files = {target: folder(int(file.mode, 8) if file.mode else 0o755)}
             elif file.kind == "link":
-                found[target] = ContextFile(mode=0o777, digest="", link=file.target)
-            elif file.kind != "ghost":
-                found |= self._brought(file, target, where)
+                files = {target: ContextFile(mode=0o777, digest="", link=file.target)}
+            else:
+                files = {} if file.kind == "ghost" else self._brought(file, target, where)
+            found.append((".".join(map(str, where[:-1])) + f" {where[-1]}", files))
         return found
+
+    def _check(self, trees: Mapping[str, Mapping[str, ContextFile]], others: Mapping[str, ContextFile]) -> None:
+        """Raise `DefinitionError` with everything that keeps the trees from being packaged; `others` are scripts and the like."""
+        problems = [
+            problem
+            for layout in trees
+            for problem in path_problems(self._parts(layout), self.added, _COMPRESSORS if layout == ARCHIVE else (layout,))
+        ]
+        refuse([*problems, *secret_problems([*trees.values(), others], self.distribution.secrets.allow)])
 
     def _brought(self, file: PackagedFile, target: str, where: tuple[str, ...]) -> dict[str, ContextFile]:
         found = placed(self.source, file.source, target, self._where(*where))
@@ -193,7 +211,10 @@ class Packaging:
             f"{at}/tree{path}": in_memory(data, mode) for path, (data, mode) in documents.staged_files(meta, packager).items()
         }
         found[f"{at}/tree"] = folder()
-        found[f"{at}/nfpm.json"] = in_memory(_json(nfpm.configuration(meta, packager, {})))
+        changelog = f"/{at}/changelog.yaml" if packager == "rpm" else ""
+        if changelog:
+            found[f"{at}/changelog.yaml"] = in_memory(documents.nfpm_changelog(meta))
+        found[f"{at}/nfpm.json"] = in_memory(_json(nfpm.configuration(meta, packager, {}, changelog)))
         found[f"{at}/entries.json"] = in_memory(_json({}))
         return found
 
@@ -226,6 +247,7 @@ class Packaging:
             "commit": self.stamp.commit,
             "epoch": self.stamp.epoch,
             "secrets": {"allow": dict(self.distribution.secrets.allow)},
+            "texts": "/licences",
             "layouts": [self._layout(layout, name) for layout in self.layouts],
         }
 

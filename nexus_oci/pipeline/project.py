@@ -19,7 +19,8 @@ from nexus_oci.pipeline.contexts import Stamp, StartingPoints, build_context, te
 from nexus_oci.pipeline.local_images import LocalBase, LocalImages
 from nexus_oci.pipeline.package_values import interpreter_version
 from nexus_oci.pipeline.packagers import Nfpm, find_nfpm
-from nexus_oci.pipeline.packaging import Packaging, packagers
+from nexus_oci.pipeline.packaging import Packaging, Variant, packagers
+from nexus_oci.pipeline.policy_cache import policy_files
 from nexus_oci.pipeline.repositories import KINDS, URL, About, repository_inputs
 from nexus_oci.pipeline.signing import signing_inputs
 from nexus_oci.pipeline.sources import Checkout, check_out, source_files
@@ -41,7 +42,10 @@ LOCK_FILE = "images/bases.lock"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the caller decides: folders, the platform that builds, what to leave out, and the OpenPGP key that signs packages."""
+    """What the caller decides: folders, the platform that builds, what to leave out, and the OpenPGP key that signs packages.
+
+    With a `variant` the packages are others than the release's: see `Variant`.
+    """
 
     root: Path
     defaults: Path
@@ -53,6 +57,7 @@ class Settings:
     platforms: tuple[Platform, ...] = ()
     formats: tuple[str, ...] = ()
     key: SigningKey | None = None
+    variant: Variant | None = None
     say: Callable[[str], None] = field(default=lambda _: None)
 
 
@@ -209,6 +214,8 @@ def _build(
         source=source,
         stamp=stamp,
         interpreter=interpreter_version(engine.runtime, base.packages),
+        variant=settings.variant,
+        added=policy_files(settings.root, settings.defaults, distribution.policies, distribution.package.name or engine.name),
         nfpm=images.nfpm.file.path if images.nfpm else None,
     )
     text = render(folders, template, template_values(definition, distribution, platform, source, stamp, start, packaging))

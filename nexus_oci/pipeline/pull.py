@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from nexus_oci.errors import NotFoundError, UsageError, VerificationError
 from nexus_oci.oci import media_types
@@ -16,6 +17,9 @@ from nexus_oci.release.outputs import copy_out
 from nexus_oci.transfer.copy import TransferEvent, TransferReport, copy_graph
 from nexus_oci.transfer.ends import Source
 from nexus_oci.transfer.store_end import StoreEnd
+
+_FOLDERS = {media_types.ARTIFACTS[name][0]: name for name in ("apt", "yum")}
+"""The kinds of artifacts that are folders, and the folder that all of their files are in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +79,11 @@ def _pull_graph(
             names[f"{child.annotations[media_types.REPOSITORY]}:{child.annotations[media_types.TAG]}"] = child
         else:
             untagged.append(child)
-            files.append(_write_file(store, child, output / "artifacts" / child.annotations.get(media_types.DISTRIBUTION, "")))
+            artifact = store.manifest(child)
+            distribution = child.annotations.get(media_types.DISTRIBUTION, "")
+            if not _is_name(distribution):
+                raise _no_name(artifact, f"its distribution is {distribution!r}")
+            files += _write(store, output / "artifacts" / distribution, _paths(artifact))
     store.replace_tags(names, untagged, keep_untagged=True)
     return Pulled(root=root, files=tuple(files), reports=(report,))
 
@@ -96,22 +104,31 @@ def _pull_formats(
         artifact
         for artifact in candidates
         if artifact.annotations.get(media_types.FORMAT) in formats
-        and (not platforms or artifact.annotations.get(media_types.PLATFORM) in [str(p) for p in platforms])
+        and (not platforms or artifact.annotations.get(media_types.PLATFORM) in (None, *map(str, platforms)))
         and (not distributions or artifact.annotations.get(media_types.DISTRIBUTION) in distributions)
     ]
     if not wanted:
-        offered = sorted(
-            {f"{a.annotations.get(media_types.FORMAT)} for {a.annotations.get(media_types.PLATFORM)}" for a in candidates}
-        )
+        offered = sorted({_described(artifact) for artifact in candidates})
         raise NotFoundError(
             f"there is no {' or '.join(formats)} of that kind here", why=f"it has {', '.join(offered) or 'no formats'}"
         )
-    reports = []
-    files = []
+    paths: dict[str, Descriptor] = {}
     for artifact in wanted:
-        reports.append(copy_graph(source, StoreEnd(store), artifact, jobs=jobs, on_event=on_event))
-        files.append(_write_file(store, artifact, output))
-    return Pulled(root=root, files=tuple(files), reports=tuple(reports))
+        for path, blob in _paths(source.manifest(artifact)).items():
+            if paths.setdefault(path, blob).digest != blob.digest:
+                raise UsageError(
+                    f"there is more than one {path} here",
+                    why="several distributions have a file of that name",
+                    hint="choose one with --distribution",
+                )
+    reports = [copy_graph(source, StoreEnd(store), artifact, jobs=jobs, on_event=on_event) for artifact in wanted]
+    return Pulled(root=root, files=_write(store, output, paths), reports=tuple(reports))
+
+
+def _described(artifact: Descriptor) -> str:
+    """What an artifact is, for people; a repository is for every platform."""
+    kind, platform = (artifact.annotations.get(name) for name in (media_types.FORMAT, media_types.PLATFORM))
+    return f"{kind} for {platform}" if platform else str(kind)
 
 
 def _artifacts(source: Source, manifest: Manifest) -> list[Descriptor]:
@@ -137,18 +154,53 @@ def _artifacts(source: Source, manifest: Manifest) -> list[Descriptor]:
     return detailed
 
 
-def _write_file(store: Store, artifact: Descriptor, folder: Path) -> Path:
-    """Write an artifact's one layer under its title."""
-    layers = store.manifest(artifact).layers
-    title = layers[0].annotations.get(media_types.TITLE, "") if len(layers) == 1 else ""
-    if not title or "/" in title or title in (".", "..") or "\x00" in title:
-        raise VerificationError(
-            f"artifact {artifact.digest.short} has no usable file name",
-            why=f"its title is {title!r}",
-            hint="it was not pushed by this program, or was tampered with",
-        )
-    copy_out(store, layers[0], folder / title)
-    return folder / title
+def _paths(artifact: Manifest) -> dict[str, Descriptor]:
+    """Where an artifact's layers belong, by their titles: one plain file name, or for a repository paths below its own folder.
+
+    Titles are another's claim: none may lead out of the folder that it is written to. Raises `VerificationError`.
+    """
+    folder = _FOLDERS.get(artifact.artifact_type or "")
+    found: dict[str, Descriptor] = {}
+    for layer in artifact.layers:
+        title = layer.annotations.get(media_types.TITLE, "")
+        first, *rest = title.split("/")
+        fits = first == folder and rest if folder else not rest
+        if not fits or title in found or not all(map(_is_name, (first, *rest))):
+            raise _no_name(artifact, f"its title is {title!r}")
+        found[title] = layer
+    if not found or (not folder and len(found) > 1):
+        raise _no_name(artifact, f"it has {len(found)} layers")
+    for title in found:
+        if any(str(parent) in found for parent in PurePosixPath(title).parents):
+            raise _no_name(artifact, f"{title!r} is below a file")
+    return found
+
+
+def _is_name(part: str) -> bool:
+    return part not in ("", ".", "..") and not re.search(r"[\x00-\x1f\x7f\\]", part)
+
+
+def _no_name(artifact: Manifest, why: str) -> VerificationError:
+    return VerificationError(
+        f"artifact {artifact.descriptor.digest.short} has no usable file name",
+        why=why,
+        hint="it was not pushed by this program, or was tampered with",
+    )
+
+
+def _write(store: Store, folder: Path, paths: Mapping[str, Descriptor]) -> tuple[Path, ...]:
+    """Write blobs below `folder`. A link on the way there is not followed: it could lead anywhere."""
+    for path in paths:
+        for parent in list(PurePosixPath(path).parents)[:-1]:
+            if (folder / parent).is_symlink():
+                raise UsageError(
+                    f"{folder / parent} is a link",
+                    why="files would be written to where it leads",
+                    hint="remove it, or choose another folder with --output",
+                )
+    for path, blob in paths.items():
+        copy_out(store, blob, folder / path)
+    return tuple(folder / path for path in paths)
 
 
 def _remove(folder: Path) -> None:

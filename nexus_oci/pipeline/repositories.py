@@ -47,7 +47,11 @@ class About:
 
     def __post_init__(self) -> None:
         """Refuse what could not stand in a list's one line, or in a file's name."""
-        for text, pattern in ((self.name, r"[A-Za-z0-9][A-Za-z0-9+._-]*"), (self.suite, r"[a-z0-9][a-z0-9+.-]*"), (self.url, r"\S+")):
+        for text, pattern in (
+            (self.name, r"[A-Za-z0-9][A-Za-z0-9+._-]*"),
+            (self.suite, r"[a-z0-9][a-z0-9+.-]*"),
+            (self.url, r"\S+"),
+        ):
             if not re.fullmatch(pattern, text):
                 raise BuildError(f"{text!r} cannot name a repository, its suite or its place", why=f"it must match {pattern}")
 
@@ -96,9 +100,7 @@ def make_repository(
 def _apt(
     toolbox: Toolbox, key: SigningKey | None, packages: Mapping[str, Descriptor], epoch: int, about: About
 ) -> dict[str, Descriptor]:
-    outcome = run_script(
-        toolbox, "apt.sh", about.suite, str(epoch), about.name, about.title, files=packages, epoch=epoch
-    )
+    outcome = run_script(toolbox, "apt.sh", about.suite, str(epoch), about.name, about.title, files=packages, epoch=epoch)
     outcome.check("apt-ftparchive could not make the apt repository")
     files = _typed(outcome.files)
     folder = f"dists/{about.suite}"

@@ -18,8 +18,11 @@ from nexus_oci.oci.values import Descriptor, digest_of
 from nexus_oci.pipeline.toolbox import Outcome, Surroundings, Toolbox, run_script, script_digest
 from nexus_oci.trust.openpgp import PassphraseError, SigningKey
 
+_SCRIPTS = ("key.sh", "pinentry.sh", "sign_rpm.sh", "verify_rpm.sh", "sign_text.sh", "verify_text.sh")
 _SOCKET = "/run/p11-kit/server"
-_WRONG_PIN = re.compile(r"Bad PIN|Bad passphrase|PIN.*(?:incorrect|invalid|locked|blocked)", re.IGNORECASE)
+_PIN = 77
+"""What key.sh ends with where the token does not sign with the PIN that it was given."""
+_WRONG_PIN = re.compile(r"PIN|cancell?ed", re.IGNORECASE)
 _SIGNED = re.compile(r"^\s+Header .*Signature, key ID ([0-9a-f]+): OK$", re.MULTILINE)
 
 
@@ -37,7 +40,7 @@ def signing_inputs(key: SigningKey, epoch: int) -> Mapping[str, str]:
         "signer": key.signer,
         "certificate": str(digest_of(key.certificate)),
         "time": str(key.time(epoch)),
-        "scripts": str(script_digest("key.sh", "sign_rpm.sh", "verify_rpm.sh", "sign_text.sh", "verify_text.sh")),
+        "scripts": str(script_digest(*_SCRIPTS)),
     }
 
 
@@ -78,9 +81,7 @@ def sign_text(toolbox: Toolbox, key: SigningKey, text: Descriptor, epoch: int, *
     return signed
 
 
-def _sign(
-    toolbox: Toolbox, key: SigningKey, script: str, files: Mapping[str, Descriptor], epoch: int, title: str
-) -> Outcome:
+def _sign(toolbox: Toolbox, key: SigningKey, script: str, files: Mapping[str, Descriptor], epoch: int, title: str) -> Outcome:
     """Run a script that signs; the key goes over its standard input."""
     passphrase = (key.passphrase or "").encode(errors="surrogateescape")
     secret = base64.b64encode(key.secret) + b"\n" + base64.b64encode(passphrase) + b"\n"
@@ -90,14 +91,14 @@ def _sign(
         key.signer,
         str(key.time(epoch)),
         files={**files, "certificate.asc": key.certificate},
-        with_scripts=("key.sh",),
+        with_scripts=("key.sh", "pinentry.sh"),
         secret=secret,
         epoch=epoch,
         surroundings=_surroundings(key),
     )
     if outcome.exit_code == 0:
         return outcome
-    if key.token is not None and _WRONG_PIN.search(outcome.errors):
+    if outcome.exit_code == _PIN and _WRONG_PIN.search(outcome.errors):
         raise PassphraseError(
             "the token refused its PIN",
             why=outcome.last_lines(3),

@@ -6,9 +6,10 @@ import hashlib
 import json
 import platform as host
 import re
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from nexus_oci.errors import NotFoundError, UsageError
 from nexus_oci.formats.package import ARCHITECTURES
 from nexus_oci.oci.values import Platform
 from nexus_oci.pipeline.build import LazyEngine
+from nexus_oci.pipeline.following import Definitions, Promise
 from nexus_oci.pipeline.progress import Progress, StepChanged
 from nexus_oci.pipeline.project import Settings
 from nexus_oci.pipeline.testbed import ensure_testbed
@@ -59,18 +61,6 @@ class TestOptions:
     platforms: tuple[Platform, ...] = ()
     former: Path | None = None
     jobs: int = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Promise:
-    """What the definition says of a package, beside what the package itself says. Empty where there is no definition."""
-
-    version: str = ""
-    health: tuple[str, ...] = ()
-    service: str = ""
-    socket: str = ""
-    user: str = ""
-    paths: tuple[str, ...] = ()
 
 
 def find_artifacts(options: TestOptions) -> list[Artifact]:
@@ -143,8 +133,7 @@ class Testing:
     options: TestOptions
     engine: Engine
     progress: Progress
-    promises: Callable[[Artifact], Promise]
-    following: Callable[[Artifact], Path | str]
+    others: _Others
     cancel: threading.Event = field(default_factory=threading.Event)
 
     def run(self, artifacts: Sequence[Artifact]) -> list[Row]:
@@ -194,12 +183,13 @@ class Testing:
 
     def _subject(self, artifact: Artifact) -> tuple[Subject, dict[str, Path]]:
         """What the guest is told, and the files that it is given."""
-        promise = self.promises(artifact)
+        promise = self.others.promises.get(artifact.path, Promise())
         files = {artifact.path.name: artifact.path}
         foreign = artifact.platform.architecture != self.engine.platform.architecture
         subject = Subject(
             format=artifact.format,
             file=f"{machine.FOLDER}/{artifact.path.name}",
+            name=promise.name,
             version=promise.version,
             health=promise.health,
             service=promise.service,
@@ -208,12 +198,25 @@ class Testing:
             expected=promise.paths,
             foreign=debian_architecture(artifact.platform.architecture, artifact.platform.variant) if foreign else "",
         )
-        other = self.following(artifact)
-        if isinstance(other, str):
-            return replace(subject, no_following=other), files
-        files[f"other/{other.name}"] = other
-        place = f"{machine.FOLDER}/other/{other.name}"
+        other = self._other(artifact)
+        if other is None:
+            return replace(subject, no_following=self.others.none or "nothing packs a later version of it"), files
+        place = f"other/{other.name}"
+        files[place] = other
+        place = f"{machine.FOLDER}/{place}"
         return replace(subject, preceding=place) if self.options.former else replace(subject, following=place), files
+
+    def _other(self, artifact: Artifact) -> Path | None:
+        """The same package in another version: of several the one whose name goes on like this one's."""
+        found = self.others.packages.get(artifact.path, [])
+        return max(found, key=lambda path: _common(path.name, artifact.path.name), default=None)
+
+
+def _common(one: str, other: str) -> int:
+    """How many letters two names have in common before they differ."""
+    return next(
+        (index for index, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other))
+    )
 
 
 def _digest_checks(artifact: Artifact) -> tuple[Check, ...]:
@@ -237,14 +240,67 @@ def run_tests(settings: Settings, options: TestOptions, engine: LazyEngine, prog
     """Test what was asked for; raises where it cannot be begun. What fails is in the rows."""
     artifacts = find_artifacts(options)
     try:
-        testing = Testing(
-            settings=settings,
-            options=options,
-            engine=engine(),
-            progress=progress,
-            promises=lambda _: Promise(),
-            following=lambda _: "there is no other version",
-        )
-        return testing.run(artifacts)
+        with tempfile.TemporaryDirectory(prefix="nexus-oci-test-") as folder:
+            others = _Others(settings=settings, options=options, engine=engine, progress=progress, folder=Path(folder))
+            others.find(artifacts)
+            testing = Testing(settings=settings, options=options, engine=engine(), progress=progress, others=others)
+            return testing.run(artifacts)
     finally:
         engine.clean_up()
+
+
+@dataclass(kw_only=True)
+class _Others:
+    """What an artifact is held against, and what it is upgraded to or from."""
+
+    settings: Settings
+    options: TestOptions
+    engine: LazyEngine
+    progress: Progress
+    folder: Path
+    promises: dict[Path, Promise] = field(default_factory=dict)
+    packages: dict[Path, list[Path]] = field(default_factory=dict)
+    none: str = ""
+
+    def find(self, artifacts: Sequence[Artifact]) -> None:
+        """Ask the definition, where there is one, and pack what comes after the artifacts, where no former release was named."""
+        listed = [artifact for artifact in artifacts if artifact.distribution]
+        if self.options.former:
+            self._find_former(artifacts, self.options.former)
+        if not listed or not (self.settings.root / "images" / "nexus.yaml").is_file():
+            self.none = "the definition that it was built from is not here, and --from names no former release"
+            return
+        wanted = [(artifact.distribution, artifact.format, artifact.platform) for artifact in listed]
+        settings = replace(
+            self.settings,
+            distributions=tuple(sorted({name for name, _, _ in wanted})),
+            platforms=tuple(sorted({platform for _, _, platform in wanted}, key=str)),
+            formats=tuple(sorted({name for _, name, _ in wanted})),
+        )
+        definitions = Definitions(
+            settings=settings, version=_version(self.options.dist), engine=self.engine, progress=self.progress
+        )
+        for artifact in listed:
+            self.promises[artifact.path] = definitions.promise(artifact.distribution, artifact.format, artifact.platform)
+        if self.options.former:
+            return
+        packed = definitions.pack(wanted, self.folder)
+        for artifact in listed:
+            self.packages[artifact.path] = packed.get((artifact.distribution, artifact.format, artifact.platform), [])
+
+    def _find_former(self, artifacts: Sequence[Artifact], former: Path) -> None:
+        self.none = f"{former} has no package of this format for this platform"
+        found = [_named(former)] if former.is_file() else listed_artifacts(former)
+        for artifact in artifacts:
+            same = [one for one in found if (one.format, one.platform) == (artifact.format, artifact.platform)]
+            if artifact.distribution:
+                same = [one for one in same if one.distribution in ("", artifact.distribution)]
+            self.packages[artifact.path] = [one.path for one in same]
+
+
+def _version(dist: Path) -> str:
+    """The version that metadata.json says was built."""
+    try:
+        return str(json.loads((dist / "metadata.json").read_bytes())["version"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise NotFoundError(f"{dist / 'metadata.json'} cannot be read", why=str(error), hint="build again") from error

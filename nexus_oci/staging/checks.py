@@ -58,16 +58,22 @@ def shown(text: str, most: int = 300) -> str:
 
 
 def check_items(items: Iterable[Item], formats: Collection[str], modes: Mapping[str, int] | None = None) -> list[Problem]:
-    """Every problem of one tree that is to become `formats`: names, kinds, modes, links and sizes.
+    """Every problem of the single paths of a tree that is to become `formats`: names, kinds, modes and sizes.
 
     `modes` are those that the definition gives for single paths: only they may have the setuid, setgid or sticky bit.
     """
     tree = sorted(items, key=lambda item: item.path)
     return [
         *(problem for item in tree for problem in (*_name(item), *_kind(item), *_mode(item, modes or {}))),
-        *_links({item.path: item for item in tree}),
         *_sizes(tree, formats),
     ]
+
+
+def check_links(items: Iterable[Item]) -> list[Problem]:
+    """Every link of a whole tree that can lead nowhere; a part of a tree cannot be judged."""
+    tree = {item.path: item for item in items}
+    folders = {above for path in tree for above in parents(path)} | {i.path for i in tree.values() if i.kind == "directory"}
+    return [problem for _, item in sorted(tree.items()) if item.kind == "link" for problem in _link(item, tree, folders)]
 
 
 def conflicts(sources: Sequence[tuple[str, Iterable[Item]]], digest: Callable[[Item], str]) -> list[Problem]:
@@ -159,11 +165,6 @@ def _mode(item: Item, modes: Mapping[str, int]) -> list[Problem]:
             do=f'take the bit away, or say `mode: "{item.mode:04o}"` for that path in `package.files`',
         )
     ]
-
-
-def _links(tree: Mapping[str, Item]) -> list[Problem]:
-    folders = {above for path in tree for above in parents(path)} | {i.path for i in tree.values() if i.kind == "directory"}
-    return [problem for item in tree.values() if item.kind == "link" for problem in _link(item, tree, folders)]
 
 
 def _link(item: Item, tree: Mapping[str, Item], folders: Collection[str]) -> list[Problem]:

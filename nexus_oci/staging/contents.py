@@ -1,10 +1,13 @@
 """Completes nfpm's configuration inside a build: every file of a staged tree becomes an entry of its `contents`.
 
-    PYTHONPATH=/nexus python3 -m nexus_oci.staging.contents PACKAGER CONFIGURATION ENTRIES TREE OUTPUT
+    cd FOLDER; PYTHONPATH=/nexus python3 -m nexus_oci.staging.contents PACKAGER TREE
 
-CONFIGURATION is nfpm's, as JSON; `contents` in it are laid over the tree. ENTRIES is JSON: an absolute path → what is special
-there (`type` as nfpm names it, `mode`, `owner`, `group`, `language`). nfpm's own `tree` is not used: it would refuse a second word on
-any path in it, take modes from the disk, and decide for itself which folders are ours.
+FOLDER has nfpm.json, nfpm's configuration, whose `contents` are laid over the tree, and entries.json: an absolute path → what is
+special there (`type` as nfpm names it, `mode`, `owner`, `group`, `language`). The result is nfpm.yaml beside them. A folder
+`meta` in it, with the same two files and a `tree` of its own, is another package, and gets its nfpm.yaml too.
+
+nfpm's own `tree` is not used: it would refuse a second word on any path in it, take modes from the disk, and decide for itself
+which folders are ours.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ _SYSTEM = frozenset(f"/{name}" for name in (
     "var/mail", "var/opt", "var/run", "var/spool", "var/tmp",
 ))  # fmt: skip
 _SYSTEM_TREES = re.compile(r"/usr(?:/local)?/share/(?:man(?:/[^/]+)?/(?:man[^/]+|[a-z][^/]*)|locale/.+|icons/hicolor(?:/.+)?)")
+_DOCUMENTS = {"/usr/share/licenses/": "licence", "/usr/share/doc/": "doc", "/usr/share/man/": "doc", "/usr/share/info/": "doc"}
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """What JSON leaves as it is, and YAML, as which nfpm reads it, refuses or takes for the end of a line."""
 
@@ -59,7 +63,7 @@ def contents(
             if entry or not is_system_folder(item.path):
                 kept.append({"dst": item.path, "type": "dir", "file_info": _mode(entry, 0o755) | _owner(entry)})
         else:
-            kind = _type(packager, entry)
+            kind = _type(packager, item.path, entry)
             facts = _mode(entry, item.mode) | _owner(entry)
             kept.append({"src": item.place, "dst": item.path, **({"type": kind} if kind else {}), "file_info": facts})
     if packager in _RPM:
@@ -76,9 +80,12 @@ def document(data: Any) -> str:
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
-def _type(packager: str, entry: Mapping[str, Any]) -> str:
+def _type(packager: str, path: str, entry: Mapping[str, Any]) -> str:
+    """What nfpm shall take a file for; rpm's documents are told by their folder, as rpmbuild does."""
     kind = str(entry.get("type", ""))
-    return "" if kind in _RPM_ONLY and packager not in _RPM else kind
+    if packager not in _RPM:
+        return "" if kind in _RPM_ONLY else kind
+    return kind or next((kind for folder, kind in _DOCUMENTS.items() if path.startswith(folder)), "")
 
 
 def _mode(entry: Mapping[str, Any], default: int) -> dict[str, Any]:
@@ -90,12 +97,14 @@ def _owner(entry: Mapping[str, Any]) -> dict[str, Any]:
     return names | ({"lang": entry["language"]} if entry.get("language") else {})
 
 
-def main(packager: str, configuration: str, entries: str, tree: str, output: str) -> None:
-    """Read the two files, and write the configuration that nfpm can be run with."""
-    data = json.loads(Path(configuration).read_text(encoding="utf-8"))
-    special = json.loads(Path(entries).read_text(encoding="utf-8"))
-    data["contents"] = contents(packager, tree, special, data.get("contents", []))
-    Path(output).write_text(document(data), encoding="utf-8")
+def main(packager: str, tree: str) -> None:
+    """Complete the configuration in the working directory, and that of the meta-package below it."""
+    for place, root in ((Path(), tree), (Path("meta"), "meta/tree")):
+        if (place / "nfpm.json").exists():
+            data = json.loads((place / "nfpm.json").read_text(encoding="utf-8"))
+            entries = json.loads((place / "entries.json").read_text(encoding="utf-8"))
+            data["contents"] = contents(packager, root, entries, data.get("contents", []))
+            (place / "nfpm.yaml").write_text(document(data), encoding="utf-8")
 
 
 if __name__ == "__main__":

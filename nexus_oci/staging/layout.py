@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
 import posixpath
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nexus_oci.staging.bundle import digest
@@ -16,39 +15,23 @@ from nexus_oci.staging.tree import Item, parents, read_tree
 class Source:
     """A tree that a bundle is laid out from.
 
-    `name` is what messages call it. `moves` has folders and where they are moved to; the longest that fits counts. What a pattern
-    of `leave` matches, a folder with everything in it, is left out. A source that is `over` the earlier ones replaces what they
-    have.
+    `name` is what messages call it. `moves` has folders and where they are moved to; the longest that fits counts.
     """
 
     name: str
     tree: str
     moves: Mapping[str, str] = field(default_factory=dict)
-    leave: Sequence[str] = ()
-    over: bool = False
 
 
 def merged(sources: Sequence[Source]) -> tuple[list[Item], list[Problem]]:
     """The items of all sources at their paths in the bundle, and every conflict between two of them."""
-    read = [(source, [item for item in read_tree(source.tree) if not _left(item.path, source.leave)]) for source in sources]
+    read = [(source, read_tree(source.tree)) for source in sources]
     whole = {path for _, items in read for item in items for path in (item.path, *parents(item.path))}
-    kept: list[tuple[str, list[Item]]] = []
-    for source, items in read:
-        placed = [new for item in items if (new := _moved(item, source.moves, whole)) is not None]
-        if source.over:
-            replaced = {item.path for item in placed if item.kind != "directory"}
-            kept = [(name, [item for item in earlier if item.path not in replaced]) for name, earlier in kept]
-        kept.append((source.name, placed))
-    problems = conflicts(kept, lambda item: digest(item.place))
-    return sorted({item.path: item for item in _latest(kept)}.values(), key=lambda item: item.path), problems
-
-
-def _latest(kept: Sequence[tuple[str, Sequence[Item]]]) -> Iterable[Item]:
-    return (item for _, items in kept for item in items)
-
-
-def _left(path: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(each, pattern) for pattern in patterns for each in (path, *parents(path)))
+    placed = [
+        (source.name, [new for item in items if (new := _moved(item, source.moves, whole)) is not None]) for source, items in read
+    ]
+    problems = conflicts(placed, lambda item: digest(item.place))
+    return sorted({item.path: item for _, items in placed for item in items}.values(), key=lambda item: item.path), problems
 
 
 def _moved(item: Item, moves: Mapping[str, str], whole: Collection[str]) -> Item | None:

@@ -26,9 +26,8 @@ The configuration is JSON. Paths in a tree are absolute installed paths:
           "tree": "/staged/packages",                       made here; must not exist
           "sources": [                                      laid over one another; one that is not on disk has nothing
             {"from": "/payload", "name": "the engine"},     what the compile stage left; `name` is for messages
-            {"from": "/package/tree", "name": "package.files"},
-            {"from": "/package/deb", "over": true}          replaces what earlier ones have; without `over` that is refused,
-          ],                                                unless it is the same
+            {"from": "/package/tree", "name": "package.files"}
+          ],
           "formats": ["deb", "rpm"],                        whose limits the files must keep
           "files": {                                        what the definition says of single paths; every key is optional
             "/etc/nexus-engine/runtime.toml": {"type": "config|noreplace", "mode": "0640", "owner": "root", "group": "engine"}
@@ -41,8 +40,8 @@ The configuration is JSON. Paths in a tree are absolute installed paths:
         {
           "tree": "/staged/archive/nexus-engine-1.0.0-linux-amd64",
           "sources": [
-            {"from": "/payload", "moves": {"/usr": "/"}, "leave": ["/usr/lib/systemd"]},   `leave` is matched before `moves`;
-            {"from": "/package/tree", "moves": {"/usr": "/"}},                               links are adapted
+            {"from": "/payload", "moves": {"/usr": "/"}},   links are adapted
+            {"from": "/package/tree", "moves": {"/usr": "/"}},
             {"from": "/package/archive"}                    install.sh, uninstall.sh
           ],
           "formats": ["tar.gz", "tar.zst"],
@@ -67,7 +66,7 @@ from pathlib import Path
 from typing import Any
 
 from nexus_oci.staging.bundle import Declared, Release, declared, lay, normalise, seal
-from nexus_oci.staging.checks import Problem, check_items, shown
+from nexus_oci.staging.checks import Problem, check_items, check_links, shown
 from nexus_oci.staging.layout import Source, merged
 from nexus_oci.staging.licences import collect, read_texts
 from nexus_oci.staging.secrets import scan
@@ -82,8 +81,8 @@ def stage(configuration: Mapping[str, Any]) -> list[str]:
     for layout in configuration["layouts"]:
         items, conflicts = merged(_sources(layout))
         modes = {path: said.mode for path, said in declared(layout.get("files", {})).items() if said.mode is not None}
-        found = (*conflicts, *check_items(items, layout.get("formats", ()), modes), *_reserved(layout, items))
-        problems |= dict.fromkeys(map(str, found))
+        found = [*conflicts, *check_items(items, layout.get("formats", ()), modes), *check_links(items)]
+        problems |= dict.fromkeys(map(str, found + _reserved(layout, items)))
         laid.append((layout, items))
         files = {item.place: item for item in items if item.kind == "file"} | files
     allow = configuration.get("secrets", {}).get("allow", {})
@@ -95,14 +94,7 @@ def stage(configuration: Mapping[str, Any]) -> list[str]:
 
 def _sources(layout: Mapping[str, Any]) -> list[Source]:
     return [
-        Source(
-            name=said.get("name", said["from"]),
-            tree=said["from"],
-            moves=said.get("moves", {}),
-            leave=said.get("leave", ()),
-            over=said.get("over", False),
-        )
-        for said in layout["sources"]
+        Source(name=said.get("name", said["from"]), tree=said["from"], moves=said.get("moves", {})) for said in layout["sources"]
     ]
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
+import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,21 +20,22 @@ from typing import Any
 import docker
 import pytest
 from pysequoia import CipherSuite
+from pysequoia.packet import PacketPile
 
 from nexus_oci.bases.host import Host, default_cache
 from nexus_oci.bases.lock import read_lock
 from nexus_oci.bases.rootfs import make_rootfs
 from nexus_oci.bases.values import DebianBase
 from nexus_oci.definition import load
-from nexus_oci.docker_engine import Engine, connect
-from nexus_oci.errors import VerificationError
+from nexus_oci.docker_engine import ContainerRequest, Engine, PreparedContainer, connect
+from nexus_oci.errors import BuildError, VerificationError
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor
 from nexus_oci.pipeline.local_images import LocalImages
 from nexus_oci.pipeline.repositories import About, Kind, make_repository
 from nexus_oci.pipeline.signing import sign_rpm, sign_text
 from nexus_oci.pipeline.toolbox import Toolbox
-from nexus_oci.trust.openpgp import PASSPHRASE_VARIABLE, SigningKey, load_key
+from nexus_oci.trust.openpgp import PASSPHRASE_VARIABLE, PassphraseError, SigningKey, load_key
 from tests.support.clean_debian import Machine, clean_debian
 from tests.support.openpgp_keys import armored, make_key
 from tests.support.projects import REPOSITORY
@@ -42,6 +45,10 @@ pytestmark = pytest.mark.integration
 EPOCH = 1772600400
 PASSPHRASE = "only the test knows this"
 NAME = "hello-nexus"
+GREETING = f"/usr/share/{NAME}/greeting"
+Packages = Callable[..., list[tuple[str, Descriptor]]]
+REQUESTED: list[str] = []
+"""The paths that the web server was asked for."""
 PACKAGE = """
 name: {name}
 arch: {arch}
@@ -72,9 +79,7 @@ def toolbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toolbox]:
     if engine.image(name) is None:
         assert isinstance(local.spec, DebianBase)
         host = Host(cache=default_cache(os.environ, Path.home()) / "bases")
-        rootfs = make_rootfs(
-            "toolbox", local.spec, local.packages, architecture=local.architecture, epoch=local.epoch, host=host
-        )
+        rootfs = make_rootfs("toolbox", local.spec, local.packages, architecture=local.architecture, epoch=local.epoch, host=host)
         engine.load_base(rootfs.path, tag=name, platform=engine.platform, diff_id=rootfs.digest)
     yield Toolbox(engine=engine, image=name, store=Store.create(tmp_path_factory.mktemp("store")))
     engine.clean_up()
@@ -92,7 +97,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
 
 
 @pytest.fixture(scope="module")
-def packages(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[tuple[str, Descriptor]]]:
+def packages(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> Packages:
     """Makes packages of one file with nfpm: for every architecture, and for two of them."""
 
     def make(kind: str, version: str = "1.0.0") -> list[tuple[str, Descriptor]]:
@@ -130,7 +135,8 @@ class Quiet(SimpleHTTPRequestHandler):
     """A web server that keeps its log to itself."""
 
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Note the path."""
+        REQUESTED.append(self.path)
 
 
 @pytest.fixture
@@ -147,6 +153,7 @@ def serve(toolbox: Toolbox, tmp_path: Path) -> Iterator[Callable[..., Served]]:
             stack.callback(server.shutdown)
             address = f"http://127.0.0.1:{server.server_port}/{kind}"
             about = About(name="nexus", description="Packages of a test", url=address)
+            shutil.rmtree(tmp_path / kind, ignore_errors=True)
             for path, blob in make_repository(kind, toolbox, key, content, epoch=EPOCH, about=about):
                 target = tmp_path / path
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -186,28 +193,326 @@ class Apt:
 
 
 @pytest.fixture
-def debian(serve: Callable[..., Served]) -> Iterator[Machine]:
+def debian() -> Iterator[Machine]:
     with machine(clean_debian()) as made:
         yield made
 
 
-def test_apt_installs_and_upgrades_from_a_signed_repository(
-    debian: Machine, serve: Callable[..., Served], packages: Any, key: SigningKey
-) -> None:
-    repository = serve("apt", key, packages("deb"))
+def installed(debian: Machine, repository: Served) -> Apt:
+    """A machine whose apt accepts the repository: what is refused later is refused for what changed in between."""
     apt = Apt(debian, repository)
     code, said = apt.update()
     assert code == 0, said
-    code, said = apt.install(NAME, f"{NAME}-native")
-    assert code == 0, said
-    assert debian.run("cat", f"/usr/share/{NAME}/greeting") == "hello 1.0.0\n"
-    policy = debian.run("apt-cache", *APT, "policy", f"{NAME}-native:arm64")
-    assert "Candidate" not in policy or "1.0.0" not in policy
-    assert "by-hash" in debian.run("sh", "-c", "apt-get indextargets --format '$(BY_HASH) by-hash' | head -1") or True
+    return apt
 
-    shutil.rmtree(repository.folder)
-    apt = Apt(debian, serve("apt", key, packages("deb", "1.1.0")))
-    assert apt.update()[0] == 0
+
+def test_apt_installs_and_upgrades_from_a_signed_repository(
+    debian: Machine, serve: Callable[..., Served], packages: Packages, key: SigningKey
+) -> None:
+    apt = installed(debian, serve("apt", key, packages("deb")))
     code, said = apt.install(NAME)
     assert code == 0, said
-    assert debian.run("cat", f"/usr/share/{NAME}/greeting") == "hello 1.1.0\n"
+    assert debian.run("cat", GREETING) == "hello 1.0.0\n"
+    assert any("/by-hash/SHA" in path for path in REQUESTED)
+    listed = debian.run("apt-cache", *APT, "show", f"{NAME}-native")
+    assert f"Architecture: {debian.run('dpkg', '--print-architecture').strip()}" in listed
+
+    apt = installed(debian, serve("apt", key, packages("deb", "1.1.0")))
+    code, said = apt.install(NAME)
+    assert code == 0, said
+    assert debian.run("cat", GREETING) == "hello 1.1.0\n"
+
+
+def test_apt_refuses_a_list_that_was_changed(
+    debian: Machine, serve: Callable[..., Served], packages: Packages, key: SigningKey
+) -> None:
+    repository = serve("apt", key, packages("deb"))
+    apt = Apt(debian, repository)
+    folder = repository.folder / "dists/stable/main"
+    for path in [*folder.rglob("Packages*"), *folder.rglob("by-hash/*/*")]:
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    code, said = apt.update()
+    assert code != 0
+    assert "Hash Sum mismatch" in said
+
+
+def test_apt_refuses_a_changed_release(
+    debian: Machine, serve: Callable[..., Served], packages: Packages, key: SigningKey
+) -> None:
+    repository = serve("apt", key, packages("deb"))
+    repository.change("dists/stable/InRelease", b"Suite: stable", b"Suite: Stable")
+    (repository.folder / "dists/stable/Release").unlink()
+    code, said = Apt(debian, repository).update()
+    assert code != 0
+    assert "is not signed" in said or "OpenPGP signature verification failed" in said
+
+
+def test_apt_refuses_a_changed_package(
+    debian: Machine, serve: Callable[..., Served], packages: Packages, key: SigningKey
+) -> None:
+    repository = serve("apt", key, packages("deb"))
+    apt = installed(debian, repository)
+    (path,) = (repository.folder / "pool/main").glob(f"{NAME}_*.deb")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    code, said = apt.install(NAME)
+    assert code != 0
+    assert "Hash Sum mismatch" in said
+
+
+def test_apt_refuses_another_key_s_signature_and_none(
+    debian: Machine, serve: Callable[..., Served], packages: Packages, key: SigningKey, tmp_path: Path
+) -> None:
+    content = packages("deb")
+    trusted = (serve("apt", key, content).folder / "nexus.sources").read_text().partition("Signed-By:")[2]
+    for other in (key_of(tmp_path), None):
+        repository = serve("apt", other, content)
+        own = (repository.folder / "nexus.sources").read_text().partition("Signed-By:")[0]
+        (repository.folder / "nexus.sources").write_text(f"{own}Signed-By:{trusted}")
+        code, said = Apt(debian, repository).update()
+        assert code != 0
+        assert "is not signed" in said or "OpenPGP signature verification failed" in said
+
+
+def test_apt_refuses_an_unsigned_repository_as_it_comes(
+    debian: Machine, serve: Callable[..., Served], packages: Packages
+) -> None:
+    repository = serve("apt", None, packages("deb"))
+    assert {path.name for path in (repository.folder / "dists/stable").iterdir()} == {"Release", "main"}
+    assert "NOT signed" in (repository.folder / "README").read_text()
+    code, said = Apt(debian, repository).update()
+    assert code != 0
+    assert "is not signed" in said
+
+
+class Dnf:
+    """dnf with a root of its own that knows no other source than one repository's."""
+
+    def __init__(self, machine: Machine, repository: Served) -> None:
+        self.machine = machine
+        machine.run("rm", "-rf", "/root/tree", "/root/sources")
+        machine.run("mkdir", "-p", "/root/tree", "/root/sources")
+        machine.put(repository.folder / "nexus.repo", "/root/sources")
+
+    def install(self, name: str) -> tuple[int, str]:
+        root = ("--installroot=/root/tree", "--releasever=1", "--setopt=reposdir=/root/sources")
+        return self.machine.attempt("dnf", *root, "--setopt=retries=1", "install", "--assumeyes", name)
+
+
+@pytest.fixture(scope="module")
+def fedora() -> Iterator[Machine]:
+    """A machine that has dnf."""
+    with machine(clean_debian(["dnf", "rpm"])) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def rpms(toolbox: Toolbox, packages: Packages, key: SigningKey) -> list[tuple[str, Descriptor]]:
+    return [(title, sign_rpm(toolbox, key, blob, EPOCH, title=title)) for title, blob in packages("rpm")]
+
+
+def test_dnf_installs_from_a_signed_repository(
+    fedora: Machine, serve: Callable[..., Served], rpms: list[tuple[str, Descriptor]], key: SigningKey
+) -> None:
+    code, said = Dnf(fedora, serve("yum", key, rpms)).install(NAME)
+    assert code == 0, said
+    assert fedora.run("cat", f"/root/tree{GREETING}") == "hello 1.0.0\n"
+
+
+@pytest.mark.parametrize("changed", ["list", "index", "package"])
+def test_dnf_refuses_what_was_changed(
+    fedora: Machine, serve: Callable[..., Served], rpms: list[tuple[str, Descriptor]], key: SigningKey, changed: str
+) -> None:
+    repository = serve("yum", key, rpms)
+    if changed == "list":
+        repository.change("repodata/repomd.xml", b"<revision>1772600400", b"<revision>1772600401")
+    else:
+        pattern = "repodata/primary.xml.gz" if changed == "index" else f"packages/{NAME}-1*.rpm"
+        (path,) = repository.folder.glob(pattern)
+        path.write_bytes(path.read_bytes()[:-9] + bytes(9))
+    code, said = Dnf(fedora, repository).install(NAME)
+    assert code != 0
+    expected = {"list": "repomd.xml GPG signature verification error", "index": "checksum", "package": "checksum"}[changed]
+    assert expected in said
+
+
+def test_dnf_refuses_an_unsigned_repository_and_an_unsigned_package(
+    fedora: Machine, serve: Callable[..., Served], packages: Packages, rpms: list[tuple[str, Descriptor]], key: SigningKey
+) -> None:
+    code, said = Dnf(fedora, serve("yum", None, rpms)).install(NAME)
+    assert code != 0
+    assert "repomd.xml.asc" in said
+    code, said = Dnf(fedora, serve("yum", key, packages("rpm"))).install(NAME)
+    assert code != 0
+    assert "is not signed" in said
+
+
+@pytest.mark.parametrize("suite", [CipherSuite.RSA2k, CipherSuite.Cv25519, CipherSuite.P256], ids=str)
+def test_the_same_package_and_key_give_the_same_bytes(
+    toolbox: Toolbox, packages: Packages, tmp_path: Path, suite: CipherSuite
+) -> None:
+    key = key_of(tmp_path, suite, PASSPHRASE)
+    content = packages("rpm")[:1]
+    title, blob = content[0]
+    signed = [sign_rpm(toolbox, key, blob, EPOCH, title=title) for _ in range(2)]
+    assert signed[0] == signed[1]
+    about = About(name="nexus", description="Packages of a test")
+    made = [make_repository("yum", toolbox, key, [(title, signed[0])], epoch=EPOCH, about=about) for _ in range(2)]
+    assert made[0] == made[1]
+
+
+def test_an_apt_repository_has_the_same_bytes_in_any_order_of_its_packages(
+    toolbox: Toolbox, packages: Packages, key: SigningKey
+) -> None:
+    content = packages("deb")
+    about = About(name="nexus", description="Packages of a test")
+    made = [make_repository("apt", toolbox, key, order, epoch=EPOCH, about=about) for order in (content, content[::-1])]
+    assert made[0] == made[1]
+    files = dict(made[0])
+    assert f"Date: {'Wed, 04 Mar 2026 05:00:00 +0000'}" in toolbox.store.read(files["apt/dists/stable/Release"]).decode()
+    for title, blob in content:
+        assert files[f"apt/pool/main/{title}"] == blob
+    for path, blob in made[0]:
+        if "/by-hash/SHA256/" in path:
+            assert path.endswith(blob.digest.hex)
+
+
+def test_a_signature_is_never_older_than_its_key(toolbox: Toolbox, key: SigningKey) -> None:
+    from pysequoia import Sig
+
+    text = toolbox.store.put(b"a list\n", "text/plain")
+    signed = sign_text(toolbox, key, text, 1, title="a list")
+    created = Sig.from_bytes(toolbox.store.read(signed.detached)).created
+    assert created is not None
+    assert created.timestamp() == key.valid_from
+
+
+def test_a_signature_of_another_key_does_not_pass_for_one_of_this(toolbox: Toolbox, packages: Packages, tmp_path: Path) -> None:
+    """As if gpg had signed with what it was not told to sign with."""
+    (tmp_path / "other").mkdir()
+    key, other = key_of(tmp_path), key_of(tmp_path / "other")
+    mixed = replace(key, signer=other.signer, secret=other.secret)
+    (title, blob), *_ = packages("rpm")
+    with pytest.raises(VerificationError, match=f"signature of {title} does not verify"):
+        sign_rpm(toolbox, mixed, blob, EPOCH, title=title)
+    with pytest.raises(VerificationError, match="signature of a list does not verify"):
+        sign_text(toolbox, mixed, toolbox.store.put(b"a list\n", "text/plain"), EPOCH, title="a list")
+
+
+class Watching:
+    """An engine that keeps all that it can be asked about the containers that were prepared in it, after they ended."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.seen: list[bytes] = []
+
+    @contextlib.contextmanager
+    def prepare(self, wanted: ContainerRequest) -> Iterator[PreparedContainer]:
+        with self.engine.prepare(wanted) as container:
+            yield container
+            with contextlib.closing(docker.from_env()) as client:
+                found = client.containers.get(container.id)
+                self.seen += [json.dumps(found.attrs).encode(), found.logs(), *found.export()]
+
+
+def secrets_of(key: SigningKey) -> list[bytes]:
+    """Forms in which a key's secret numbers, or its passphrase, might turn up."""
+    public = [packet.body for packet in PacketPile.from_bytes(key.certificate) if packet.fingerprint]
+    bodies = [packet.body for packet in PacketPile.from_bytes(key.secret) if packet.fingerprint]
+    numbers = [body[len(open_part) :][-40:-4] for body, open_part in zip(bodies, public, strict=True)]
+    plain = [*numbers, (key.passphrase or "").encode()]
+    forms = [form for secret in plain if secret for form in (secret, secret.hex().encode(), secret.hex().upper().encode())]
+    encoded = [base64.b64encode(key.secret)[-64:-4], base64.b64encode((key.passphrase or "").encode())[:-4]]
+    return [form for form in (*forms, *encoded) if form]
+
+
+@pytest.mark.parametrize("passphrase", ["", PASSPHRASE], ids=["open", "protected"])
+def test_the_key_is_nowhere_but_in_the_container_s_memory(
+    toolbox: Toolbox, packages: Packages, tmp_path: Path, passphrase: str
+) -> None:
+    key = key_of(tmp_path, passphrase=passphrase)
+    watching = Watching(toolbox.engine)
+    watched = replace(toolbox, engine=watching)  # type: ignore[arg-type]
+    (title, blob), *_ = packages("rpm")
+    sign_rpm(watched, key, blob, EPOCH, title=title)
+    sign_text(watched, key, toolbox.store.put(b"a list\n", "text/plain"), EPOCH, title="a list")
+    with pytest.raises(BuildError, match="could not be signed") as refused:
+        sign_rpm(watched, key, toolbox.store.put(b"no rpm", "x/y"), EPOCH, title="no rpm")
+    everything = b"".join(watching.seen) + str(refused.value).encode()
+    assert key.signer.encode() in everything
+    assert [secret for secret in secrets_of(key) if secret in everything] == []
+
+
+TOKEN = r"""
+set -eu
+cd /root
+export GNUPGHOME=/root/gnupg
+mkdir -m 700 $GNUPGHOME
+module=$(echo /usr/lib/*/softhsm/libsofthsm2.so)
+softhsm2-util --init-token --free --label nexus --pin {pin} --so-pin 5678
+certtool --generate-privkey --key-type rsa --bits 2048 --outfile key.pem
+printf 'cn = "Token"\nexpiration_days = 3650\nsigning_key\n' >template
+certtool --generate-self-signed --load-privkey key.pem --template template --outfile certificate.pem
+token=$(p11tool --provider $module --list-token-urls | grep token=nexus)
+for what in privkey=key.pem certificate=certificate.pem; do
+    GNUTLS_PIN={pin} p11tool --batch --provider $module --login --write --load-$what --label sign --id 01 "$token"
+done
+printf "providers token\nprovider-token-library $module\n" >gnupg/gnupg-pkcs11-scd.conf
+printf 'scdaemon-program /usr/bin/gnupg-pkcs11-scd\n' >gnupg/gpg-agent.conf
+gpg-connect-agent 'SCD SERIALNO' 'LEARN --force' /bye
+grip=$(ls gnupg/private-keys-v1.d | sed s/.key//)
+printf "Key-Type: RSA\nKey-Grip: $grip\nKey-Usage: sign,cert\nName-Real: Token\nExpire-Date: 0\n%%commit\n" >batch
+echo '{pin}' >pin
+gpg --batch --pinentry-mode loopback --passphrase-file pin --generate-key batch
+gpg --armor --export >/shared/certificate.asc
+gpgconf --kill all
+P11_KIT_DEBUG=rpc p11-kit server --name /shared/socket --provider $module "$token" 2>/shared/log
+"""
+
+
+@pytest.fixture(scope="module")
+def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the socket of p11-kit's server in front of a SoftHSM that holds a key, and the certificate of that key."""
+    folder = tmp_path_factory.mktemp("token")
+    image = clean_debian(
+        ["gnupg-pkcs11-scd", "gnutls-bin", "gpg", "gpg-agent", "gpgconf", "p11-kit", "p11-kit-modules", "softhsm2"]
+    )
+    with contextlib.closing(docker.from_env()) as client:
+        container = client.containers.run(
+            image,
+            detach=True,
+            network_mode="none",
+            volumes={str(folder): {"bind": "/shared", "mode": "rw"}},
+            labels={"nexus-oci-test": "machine"},
+        )
+        try:
+            code, said = container.exec_run(["sh", "-c", TOKEN.replace("{pin}", "12%34")])
+            assert code == 0, said.decode()
+            yield folder
+        finally:
+            container.remove(force=True)
+
+
+def on_token(folder: Path, pin: str) -> SigningKey:
+    address = f"unix:path={folder / 'socket'}"
+    return load_key(
+        "pkcs11:token=nexus",
+        environment={"P11_KIT_SERVER_ADDRESS": address, PASSPHRASE_VARIABLE: pin},
+        certificate=folder / "certificate.asc",
+    )
+
+
+def test_a_key_that_stays_on_its_token_signs_packages_and_lists(toolbox: Toolbox, packages: Packages, token: Path) -> None:
+    key = on_token(token, "12%34")
+    (title, blob), *_ = packages("rpm")
+    assert sign_rpm(toolbox, key, blob, EPOCH, title=title) == sign_rpm(toolbox, key, blob, EPOCH, title=title)
+    text = toolbox.store.put(b"a list\n", "text/plain")
+    assert sign_text(toolbox, key, text, EPOCH, title="a list") == sign_text(toolbox, key, text, EPOCH, title="a list")
+
+
+def test_a_wrong_pin_is_tried_once_so_that_the_token_stays_open(toolbox: Toolbox, packages: Packages, token: Path) -> None:
+    (title, blob), *_ = packages("rpm")
+    before = (token / "log").read_text().count("C_Login: Login: enter")
+    with pytest.raises(PassphraseError, match="refused its PIN"):
+        sign_rpm(toolbox, on_token(token, "0000"), blob, EPOCH, title=title)
+    assert (token / "log").read_text().count("C_Login: Login: enter") == before + 1

@@ -15,7 +15,9 @@ from pysequoia.packet import PacketPile, Tag
 USER = "Test <test@nexus.example>"
 
 
-def make_key(suite: CipherSuite = CipherSuite.RSA2k, *, user: str = USER, seconds: int | None = None, passphrase: str = "") -> Tsk:
+def make_key(
+    suite: CipherSuite = CipherSuite.RSA2k, *, user: str = USER, seconds: int | None = None, passphrase: str = ""
+) -> Tsk:
     """A version 4 key with a subkey that signs; it lives for `seconds`, or for ever."""
     key = Tsk.generate(user, profile=Profile.RFC4880, cipher_suite=suite, validity_seconds=seconds)
     return Tsk.from_bytes(_protected(key, passphrase.encode())) if passphrase else key

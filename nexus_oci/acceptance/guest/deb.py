@@ -94,7 +94,7 @@ class Dpkg(PackageManager):
 
     def _apt(self, *arguments: str) -> Done:
         keep = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
-        return run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet", "--no-download", *keep, *arguments)
+        return run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet", *keep, *arguments)
 
     def verify(self, name: str, edited: set[str]) -> None:
         """`dpkg -V`: every file has the checksum of the package's md5sums."""
@@ -104,10 +104,6 @@ class Dpkg(PackageManager):
     def offered(self, path: str) -> str:
         """Where dpkg puts the new version of an edited conffile."""
         return f"{path}.dpkg-dist"
-
-    def stays_after_removal(self, entry: Entry) -> bool:
-        """Conffiles stay until the package is purged."""
-        return entry.config
 
     def check_lint(self, report: Report) -> None:
         """lintian's errors and warnings."""

@@ -96,12 +96,49 @@ def test_what_the_compile_stage_reads_is_in_every_key(make: Callable[..., Reques
     assert changed(make(), make({file: b"package x"})) == set(steps)
 
 
-def test_a_file_that_is_only_packed_is_only_in_the_keys_of_the_packages(make: Callable[..., Request]) -> None:
+@pytest.mark.parametrize(
+    ("file", "steps"),
+    [("package/stage.json", {"tar.gz runtime", "deb runtime"}), ("package/deb/nfpm.json", {"deb runtime"})],
+)
+def test_a_file_that_is_only_packed_is_only_in_the_keys_of_what_packs_it(
+    make: Callable[..., Request], file: str, steps: set[str]
+) -> None:
     before, after = make(), make()
     for build in after.builds:
-        if "package/scripts/postinst" in build.context.files:
-            build.context.files["package/scripts/postinst"] = in_memory(b"changed")  # type: ignore[index]
-    assert changed(before, after) == {"tar.gz runtime", "deb runtime"}
+        if file in build.context.files:
+            build.context.files[file] = in_memory(b"changed")  # type: ignore[index]
+    assert changed(before, after) == steps
+
+
+def packed(make: Callable[..., Request], signer: str = "") -> Plan:
+    """The plan of the runtime's packages and repositories, with or without a key."""
+    request = make()
+    builds = [
+        replace(build, formats=("deb", "rpm", "apt", "yum")) if build.distribution == "runtime" else build for build in request.builds
+    ]
+    repositories = {f"runtime/{kind}": {"signer": signer} for kind in ("apt", "yum")}
+    return expand(replace(request, builds=builds, signing={"signer": signer} if signer else {}, repositories=repositories))
+
+
+def test_a_repository_is_made_of_the_packages_of_all_platforms(make: Callable[..., Request]) -> None:
+    plan = packed(make)
+    assert plan.step("apt runtime").needs == ("deb runtime linux/amd64", "deb runtime linux/arm64")
+    assert plan.step("artifact apt runtime").needs == ("index runtime", "apt runtime")
+    assert not plan.has("sign rpm runtime linux/amd64")
+
+
+def test_what_carries_its_signature_is_signed_before_it_goes_anywhere(make: Callable[..., Request]) -> None:
+    plan = packed(make, "A")
+    signed = ("sign rpm runtime linux/amd64", "sign rpm runtime linux/arm64")
+    assert plan.step("yum runtime").needs == signed
+    assert plan.step(f"artifact {signed[0]}").needs == ("index runtime", signed[0])
+    assert not plan.has("artifact rpm runtime linux/amd64")
+
+
+def test_another_key_signs_anew_and_packs_nothing_anew(make: Callable[..., Request]) -> None:
+    one, two = packed(make, "A"), packed(make, "B")
+    other = {step.id for step in one.steps if step.kind in ("format", "sign", "repository") and step.key != two.step(step.id).key}
+    assert other == {"apt runtime", "yum runtime", "sign rpm runtime linux/amd64", "sign rpm runtime linux/arm64"}
 
 
 def test_a_file_that_no_stage_reads_is_in_no_key(make: Callable[..., Request]) -> None:

@@ -108,6 +108,7 @@ type invocation struct {
 	help, version, json, live, explain bool
 	policy, input, expect              string
 	fault                              error
+	handed                             []net.Listener
 }
 
 type repeated []string
@@ -154,8 +155,14 @@ func newInvocation(command string, args []string, env environment) *invocation {
 	if _, err := os.Stat(config.PlatformFile()); err == nil && from.File == "" {
 		from.File = config.PlatformFile()
 	}
-	if command == "stdio" {
+	switch command {
+	case "stdio":
 		from.Sets = append(from.Sets, "api.stdio=true", "api.http_address=", "api.socket_path=")
+	case "", "serve":
+		if o.handed, o.fault = api.Handed(env.environ); o.fault != nil {
+			return o
+		}
+		from.Handed = len(o.handed) > 0
 	}
 	o.config, o.fault = config.Load(from)
 	return o
@@ -172,7 +179,8 @@ func serve(o *invocation, env environment) int {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	server := &api.Server{
-		Service: newService(o.config), Log: log, In: env.in, Out: env.out, Reload: reload, Notify: notifySystemd,
+		Service: newService(o.config), Log: log, Handed: o.handed, In: env.in, Out: env.out, Reload: reload,
+		Notify: notifySystemd,
 	}
 	log.Info("starting", "version", version, "commit", commit)
 	if err := server.Run(ctx); err != nil {

@@ -12,17 +12,20 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
 	"nexus.example/engine/internal/config"
 )
 
-// Server runs a service on every transport that its configuration names. Reload, which may be nil, asks for the
-// policies to be read again. Notify is told "READY=1" and "STOPPING=1", the words of systemd's sd_notify.
+// Server runs a service on every transport that its configuration names, and on the listeners that it was handed: one of
+// those takes the place of the configured listener of its network. Reload, which may be nil, asks for the policies to be
+// read again. Notify is told "READY=1" and "STOPPING=1", the words of systemd's sd_notify.
 type Server struct {
 	Service *Service
 	Log     *slog.Logger
+	Handed  []net.Listener
 	In      io.Reader
 	Out     io.Writer
 	Reload  <-chan os.Signal
@@ -31,11 +34,12 @@ type Server struct {
 
 // Run serves until ctx is done, a listener fails, or standard input ends where it is the only transport. It then lets
 // the requests under way end, for at most api.drain_seconds. /healthz answers from the start; /readyz does once the
-// policies are loaded. The socket's file is gone when Run returns.
+// policies are loaded. The file of a socket that Run opened is gone when it returns; the listeners handed over are closed.
 func (s *Server) Run(ctx context.Context) error {
 	c := s.Service.config
-	listeners, err := listen(c)
+	listeners, err := listen(c, s.Handed)
 	if err != nil {
+		closeAll(s.Handed)
 		return err
 	}
 	server := &http.Server{
@@ -103,21 +107,23 @@ func (s *Server) wait(ctx context.Context, ended <-chan error) error {
 	}
 }
 
-func listen(c *config.Config) ([]net.Listener, error) {
-	var listeners []net.Listener
-	if c.API.SocketPath != "" {
+func listen(c *config.Config, handed []net.Listener) ([]net.Listener, error) {
+	has := map[string]bool{}
+	for _, l := range handed {
+		has[l.Addr().Network()] = true
+	}
+	listeners := slices.Clone(handed)
+	if c.API.SocketPath != "" && !has["unix"] {
 		l, err := listenSocket(c.API.SocketPath, c.API.SocketMode)
 		if err != nil {
 			return nil, err
 		}
 		listeners = append(listeners, l)
 	}
-	if c.API.HTTPAddress != "" {
+	if c.API.HTTPAddress != "" && !has["tcp"] {
 		l, err := net.Listen("tcp", c.API.HTTPAddress)
 		if err != nil {
-			for _, open := range listeners {
-				_ = open.Close()
-			}
+			closeAll(listeners)
 			return nil, fmt.Errorf("cannot listen on api.http_address: %w", err)
 		}
 		listeners = append(listeners, l)

@@ -104,10 +104,12 @@ func Default() *Config {
 }
 
 // Sources says where a configuration comes from; later ones win: File, Environ ("NAME=value"), Sets ("key=value").
+// Handed is whether systemd brings sockets, so that the configuration need not name a listener.
 type Sources struct {
 	File    string
 	Environ []string
 	Sets    []string
+	Handed  bool
 }
 
 // Load reads the sources over the defaults. The error joins every fault found in them.
@@ -129,7 +131,8 @@ func Load(from Sources) (*Config, error) {
 	if c.Policies.Directory == "" {
 		c.Policies.Directory = PlatformPolicies()
 	}
-	if len(faults) == 0 && c.API.HTTPAddress == "" && c.API.SocketPath == "" && !c.API.Stdio {
+	nothing := c.API.HTTPAddress == "" && c.API.SocketPath == "" && !c.API.Stdio && !from.Handed
+	if len(faults) == 0 && nothing {
 		faults = append(faults, errors.New("nothing to serve: set api.http_address, api.socket_path or api.stdio"))
 	}
 	return c, errors.Join(faults...)
