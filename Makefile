@@ -1,5 +1,5 @@
 # `make demo` and `make test` set everything up themselves, in either order, and need Python 3.11 or later and make.
-.PHONY: help demo test unit integration lint schema lock environment engine requirements clean
+.PHONY: help demo test unit integration lint schema lock policies environment engine requirements clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -40,6 +40,9 @@ schema: environment ## write the definition's JSON schema anew
 
 lock: engine ## pin the bases' packages anew
 	@$(VENV)/bin/nexus-oci lock
+
+policies: environment ## sign the policy cache anew, with a key that is forgotten afterwards
+	@$(RUN) scripts.sign_policies
 
 requirements.lock.new: pyproject.toml
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --no-annotate \

@@ -163,7 +163,7 @@ def _expectation(detail: ErrorDetails) -> str:
 
 
 def _choices(detail: ErrorDetails) -> list[str]:
-    return re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
+    return list(filter(None, re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))))
 
 
 def _alternatives(choices: list[str]) -> str:

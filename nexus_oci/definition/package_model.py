@@ -14,6 +14,7 @@ from nexus_oci.definition.model import Model, Written
 from nexus_oci.definition.scalars import (
     Dependency,
     EnvironmentValue,
+    FileMode,
     InsidePath,
     Line,
     Listen,
@@ -54,8 +55,9 @@ class PackagedFile(Model):
     in place and the old one beside it, with `missing-ok` it may be absent."""
     target: Annotated[str, Field(min_length=1)] | Literal[""] = ""
     """Where a link points."""
-    mode: Mode = ""
-    """Its mode, in quotes, as in "0640". Default: 0755 for directories and what can be run, otherwise 0644."""
+    mode: FileMode = ""
+    """Its mode, in quotes, as in "0640", or "4755" with the setuid bit. Default: 0755 for directories and what can be run,
+    otherwise 0644."""
     owner: UserName = "root"
     """The user that owns it."""
     group: UserName = "root"

@@ -273,7 +273,8 @@ Listen = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 1, "maximum": 65535}]}),
 ]
 """What systemd's ListenStream takes."""
-Mode = Annotated[str, _shaped(r"^0[0-7]{3}$", 'a file mode in quotes, as in "0644"')]
+Mode = Annotated[str, _shaped(r"^[0-7]{4}$", 'a file mode in quotes, as in "0644"')]
+FileMode = Annotated[str, _shaped(r"^[0-7]{4}$", 'a file mode in quotes, as in "0644", or "4755" with the setuid bit')]
 Signal = Annotated[str, _shaped(r"^SIG(?:RTMIN\+[0-9]+|RTMAX-[0-9]+|[A-Z][A-Z0-9]+)$", "a signal's name, as in SIGTERM")]
 ValuePath = Annotated[
     str, _shaped(r"^[A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*$", "a path in the chart's values, as in image.digest")

@@ -141,7 +141,10 @@ def run(
 
 
 def wait_for(container: RunningContainer, timeout: float, cancel: threading.Event | None) -> int:
-    """Wait for the end, and return the exit code; raises as `run` does. Removing the container ends the engine's own wait: so a wait is broken off."""
+    """Wait for the end, and return the exit code; raises as `run` does.
+
+    Removing the container ends the engine's own wait: so a wait is broken off.
+    """
     deadline = time.monotonic() + timeout
     late = threading.Event()
     done = threading.Event()

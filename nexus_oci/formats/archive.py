@@ -24,6 +24,7 @@ def archive_files(package: LinuxPackage) -> Mapping[str, tuple[bytes, int]]:
         "NAME": shlex.quote(package.name),
         "VERSION": shlex.quote(package.version),
         "UNITS": shlex.quote(" ".join(unit_names(package))),
+        "AGAIN": shlex.quote(" ".join(reversed(unit_names(package)))),
         "PROGRAM": shlex.quote(package.launcher.name if package.launcher else package.program or package.name),
         "STATE": " ".join(map(shlex.quote, directories(package))),
         "SETUP": _body([*make_user(package), *make_directories(package)]),
@@ -89,6 +90,7 @@ umask 022
 {_COMMON}
 version=@VERSION@
 program=@PROGRAM@
+again=@AGAIN@  # the service first, so that systemctl waits for it
 
 usage() {{
     cat <<'END'
@@ -324,7 +326,7 @@ start() {{
     systemctl daemon-reload
     # shellcheck disable=SC2086
     if [ -n "$upgrade" ]; then
-        systemctl try-restart $units
+        systemctl try-restart $again
     else
         systemctl enable $units
         systemctl start $units

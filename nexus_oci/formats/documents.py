@@ -78,12 +78,13 @@ def meta_package(package: LinuxPackage, package_format: str) -> LinuxPackage:
     meta = package.meta
     if meta is None:
         raise DefinitionError(f"{package.name} has no meta-package", hint="describe one under `package.meta`")
-    version = full_version(package.version, package.release, package_format)
+    epoch = package.nfpm.get("epoch")
+    version = (f"{epoch}:" if epoch else "") + full_version(package.version, package.release, package_format)
     own = f"{package.name} = {version}" if package_format == "rpm" else f"{package.name} (= {version})"
     return replace(
         package, name=meta.name, description=meta.description or package.description, section="metapackages", meta=None,
         relations=replace(meta.relations, depends=(own, *meta.relations.depends)), files=(), user="", service=None, socket=None,
-        scripts={}, launcher=None, completions={}, manual={}, lintian={}, nfpm={},
+        scripts={}, launcher=None, completions={}, manual={}, lintian={}, nfpm={"epoch": epoch} if epoch else {},
     )  # fmt: skip
 
 
@@ -144,7 +145,10 @@ def changelog_entries(package: LinuxPackage) -> tuple[ChangelogEntry, ...]:
     Headings are `## [1.0.0] - 2026-01-31`; one without a date has the package's. A version of which nothing is said has one
     change: that it was released.
     """
-    found = list(_read(package.changelog, package.epoch))
+    found: list[ChangelogEntry] = []
+    for entry in _read(package.changelog, package.epoch):
+        # None is newer than the one above it, which rpm would otherwise put below.
+        found.append(replace(entry, date=min(entry.date, found[-1].date)) if found else entry)
     for index, entry in enumerate(found):
         if entry.version == package.version:
             return tuple(found[index:])

@@ -69,11 +69,11 @@ def configuration(
     changelog: str = "",
     fields: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """nfpm's configuration of `package` for one of `PACKAGERS`; its `contents` are only those of `fields`.
+    """nfpm's configuration of `package` for one of `PACKAGERS`, without `contents`.
 
     `scripts` maps a field (`scripts.postinstall`, `rpm.scripts.posttrans`) to a path inside the build; `changelog` is the path of
-    one in chglog's format. `fields` are a definition's own, laid over the rest: mappings are joined, `contents` added, all else
-    replaced; `overrides.<packager>` among them comes last.
+    one in chglog's format. `fields` are a definition's own, laid over the rest: mappings are joined, all else is replaced;
+    `overrides.<packager>` among them comes last.
 
     As nfpm puts variables of its environment into texts, a dollar sign is written as the variable `DOLLAR`, which has to hold
     one. Times are left out: nfpm takes them from SOURCE_DATE_EPOCH.
@@ -106,25 +106,24 @@ def configuration(
     return _literal(_joined(_joined(_without_nothing(data), given), own))
 
 
-def with_files_at(fields: Mapping[str, Any], place: Callable[[str], list[tuple[str, str]]]) -> dict[str, Any]:
-    """`fields` with every path of the engine's source replaced by where it is in the build.
-
-    `place` takes such a path and returns what it stands for there: one pair of the path in the build and "" for a file; for a
-    folder each file's, with its path inside of the folder.
-    """
+def with_files_at(fields: Mapping[str, Any], place: Callable[[str], str]) -> dict[str, Any]:
+    """`fields` without `contents`; every other path of the engine's source is replaced by where `place` puts it in the build."""
     found = copy.deepcopy(dict(fields))
     for block in (found, *(found.get("overrides") or {}).values()):
-        if not isinstance(block, dict):
-            continue
+        block.pop("contents", None)
         if block.get("changelog"):
-            block["changelog"] = place(block["changelog"])[0][0]
+            block["changelog"] = place(block["changelog"])
         for name in _SCRIPT_FOLDERS:
             scripts = _get(block, name)
-            for key, path in scripts.items():
-                scripts[key] = place(path)[0][0]
-        if block.get("contents"):
-            block["contents"] = [entry for one in block["contents"] for entry in _placed_content(one, place)]
+            scripts.update({key: place(path) for key, path in scripts.items()})
     return found
+
+
+def raw_contents(fields: Mapping[str, Any], packager: str) -> list[Mapping[str, Any]]:
+    """The `contents` among a definition's own fields that are for a packager."""
+    names = ("", packager, PACKAGERS.get(packager, packager))
+    blocks = (fields, (fields.get("overrides") or {}).get(packager) or {})
+    return [entry for block in blocks for entry in block.get("contents") or () if (entry.get("packager") or "") in names]
 
 
 def field_faults(fields: Mapping[str, Any], schema: Mapping[str, Any]) -> list[FieldFault]:
@@ -160,23 +159,15 @@ def _description(package: LinuxPackage, words: str) -> str:
     return "\n".join(rest).strip() or first if words == "rpm" else "\n".join([first, *rest])
 
 
-def _placed_content(entry: Mapping[str, Any], place: Callable[[str], list[tuple[str, str]]]) -> list[dict[str, Any]]:
-    kind = str(entry.get("type") or "")
-    if kind in ("symlink", "dir", "ghost") or not entry.get("src"):
-        return [dict(entry)]
-    placed = place(str(entry["src"]))
-    if len(placed) == 1 and not placed[0][1]:
-        return [{**entry, "src": placed[0][0]}]
-    kind = kind.removesuffix("tree").removesuffix("|")
-    base = str(entry["dst"]).rstrip("/")
-    return [{**entry, "src": src, "dst": f"{base}/{inside}", "type": kind} for src, inside in placed]
-
-
 def _own_faults(block: Mapping[str, Any], above: tuple[str | int, ...]) -> Iterator[FieldFault]:
     """What the schema allows and this program does not."""
     for name, value in block.items():
         if name in _GIVEN_ELSEWHERE and not above:
             yield FieldFault(path=(name,), what=f"`{_GIVEN_ELSEWHERE[name]}` sets this, for every format at once")
+        if name == "contents" and isinstance(value, list):
+            for index, entry in enumerate(value):
+                if isinstance(entry, Mapping) and entry.get("expand"):
+                    yield FieldFault(path=(*above, name, index, "expand"), what="there are no variables to expand in a build")
         if name == "msix":
             yield FieldFault(path=(*above, name), what="msix is no package of Linux")
         if isinstance(value, Mapping) and "signature" in value:
@@ -247,8 +238,6 @@ def _joined(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = found.get(name)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             found[name] = _joined(old, value)
-        elif name == "contents" and old:
-            found[name] = [*old, *value]
         else:
             found[name] = copy.deepcopy(value)
     return found

@@ -67,6 +67,8 @@ def _filled(text: str, package: LinuxPackage) -> str:
     units = unit_names(package)
     values = {
         "NAME": package.name, "USER": package.user, "COMMENT": user_comment(package), "UNITS": " ".join(units),
+        # A service goes first where both are restarted: systemctl then waits for it too.
+        "AGAIN": " ".join(reversed(units)),
         "GROUPS": " ".join(filter(None, [package.user, socket_group(package)])), "SYSUSERS": sysusers(package).decode(),
         "MAKE": "\n".join(
             f'    [ -d "{path}" ] || install -d -m {mode:04o} -o {_owner(package)} -g {_owner(package)} "{path}"'
@@ -237,7 +239,7 @@ if [ "$1" = configure ] || [ "$1" = abort-upgrade ] || [ "$1" = abort-deconfigur
     if [ -d /run/systemd/system ]; then
         systemctl --system daemon-reload >/dev/null || true
         if [ -n "$2" ]; then action=restart; else action=start; fi
-        deb-systemd-invoke "$action" @UNITS@ >/dev/null || true
+        deb-systemd-invoke "$action" @AGAIN@ >/dev/null || true
     fi
 fi
 """
@@ -328,7 +330,7 @@ if [ "$1" -ge 1 ] && [ -x {_HELPER} ]; then
 elif [ -d /run/systemd/system ]; then
     systemctl daemon-reload >/dev/null 2>&1 || :
     if [ "$1" -ge 1 ]; then
-        systemctl try-restart @UNITS@ >/dev/null 2>&1 || :
+        systemctl try-restart @AGAIN@ >/dev/null 2>&1 || :
     fi
 fi
 """
@@ -343,7 +345,7 @@ fi
 _TRY_RESTART = """\
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload >/dev/null 2>&1 || :
-    systemctl try-restart @UNITS@ >/dev/null 2>&1 || :
+    systemctl try-restart @AGAIN@ >/dev/null 2>&1 || :
 fi
 """
 _TURN_OFF = """\

@@ -39,7 +39,8 @@ def user_script(phase: Phase, script: UserScript) -> str:
             hint="begin it with #!/bin/sh, and let it call the program",
         )
     command = shlex.join([*words, option])
-    own_name = "" if _family(name).startswith("python") else "-- " if option == "-e" else f"{phase} "
+    # A shell's $0 stays the maintainer script: debconf's confmodule starts that one again, with a frontend around it.
+    own_name = "" if _family(name).startswith("python") else "-- " if option == "-e" else '"$0" '
     end = _unused(text, phase)
     body = rest if first.startswith("#!") else text
     return f'# {phase}: {script.source}\n{command} "$(cat <<\'{end}\'\n{body}{end}\n)" {own_name}"$@" || exit $?\n'

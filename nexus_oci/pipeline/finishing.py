@@ -14,7 +14,7 @@ from nexus_oci.pipeline.progress import Progress
 from nexus_oci.pipeline.project import Project, about_repository
 from nexus_oci.pipeline.records import Record
 from nexus_oci.pipeline.repositories import make_repository
-from nexus_oci.pipeline.signing import sign_rpm
+from nexus_oci.pipeline.signing import sign_rpms
 from nexus_oci.pipeline.toolbox import Toolbox
 from nexus_oci.plan.steps import Step
 
@@ -49,8 +49,7 @@ class Finishing:
     def _signed(self, packages: Sequence[tuple[str, Descriptor]]) -> list[tuple[str, Descriptor]]:
         key = self.project.settings.key
         assert key is not None  # noqa: S101  the plan has no such step without a key
-        epoch = self.project.stamp.epoch
-        return [(title, sign_rpm(self._toolbox(), key, blob, epoch, title=title)) for title, blob in packages]
+        return sign_rpms(self._toolbox(), key, packages, self.project.stamp.epoch)
 
     def _repository(self, step: Step, packages: Sequence[tuple[str, Descriptor]]) -> list[tuple[str, Descriptor]]:
         kind = str(step.detail["format"])

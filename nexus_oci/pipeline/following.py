@@ -29,7 +29,10 @@ _LAYOUTS: Mapping[str, str] = {"tar.gz": ARCHIVE, "tar.zst": ARCHIVE, "srpm": "r
 
 @dataclass(frozen=True, kw_only=True)
 class Promise:
-    """What the definition says of a package, to be held against what is in it. `paths` are absolute, as installed."""
+    """What the definition says of a package, to be held against what is in it. `paths` are absolute, as installed.
+
+    `allowed` are tags of linters that it gives reasons against.
+    """
 
     name: str = ""
     version: str = ""
@@ -38,6 +41,7 @@ class Promise:
     socket: str = ""
     user: str = ""
     paths: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -73,6 +77,7 @@ class Definitions:
             socket=f"{package.socket.name}.socket" if package.socket else "",
             user=package.user,
             paths=_paths(package, layout),
+            allowed=tuple(sorted({tag.split()[0] for tag in package.lintian})),
         )
 
     def pack(self, wanted: Sequence[tuple[str, str, Platform]], folder: Path) -> dict[tuple[str, str, Platform], list[Path]]:

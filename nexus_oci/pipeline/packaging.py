@@ -11,6 +11,7 @@ import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ from nexus_oci.formats.package import ARCHIVE, LinuxPackage
 from nexus_oci.formats.scripts import maintainer_scripts
 from nexus_oci.pipeline.package_checks import path_problems, refuse, secret_problems
 from nexus_oci.pipeline.package_values import content, declared_files, linux_package
+from nexus_oci.pipeline.raw_contents import RawFile, raw_files
 from nexus_oci.pipeline.surroundings import placed
 from nexus_oci.render.context import ContextFile, folder, in_memory
 from nexus_oci.staging import program_files
@@ -39,6 +41,8 @@ gzip's and zstd's last levels save 1 % and 9 % more, and take 3 and 7 times as l
 """
 _TYPES: Final[Mapping[str, str]] = {"noreplace": "config|noreplace", "replace": "config", "missing-ok": "config|missingok"}
 """What nfpm calls the ways in which an upgrade treats a configuration file."""
+_STAGED: Final = ("type", "mode", "owner", "group")
+"""What the staging program wants to know of a path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +142,7 @@ class Packaging:
         found |= self.added
         for _, files in self._parts(layout):
             found |= files
-        return found
+        return found | {path: raw.file for path, raw in self._raw(layout).items() if raw.file is not None}
 
     def _parts(self, layout: str) -> list[tuple[str, dict[str, ContextFile]]]:
         """The files that the definition brings to a layout, by where it says so."""
@@ -181,6 +185,16 @@ class Packaging:
             if file.mode is not None:
                 entry["mode"] = f"{file.mode:04o}"
             found[file.path] = {key: value for key, value in entry.items() if value}
+        return found | {path: raw.entry for path, raw in self._raw(layout).items()}
+
+    def _raw(self, layout: str) -> dict[str, RawFile]:
+        """The `contents` of the definition's own fields of nfpm, by path."""
+        fields = self.distribution.package.nfpm
+        found: dict[str, RawFile] = {}
+        if fields and layout != ARCHIVE:
+            self._check_fields(fields)
+            for entry in nfpm.raw_contents(fields, layout):
+                found |= raw_files(entry, self.source, self._where("package", "nfpm", "contents"))
         return found
 
     def _packager_files(self, packager: str) -> dict[str, ContextFile]:
@@ -214,27 +228,26 @@ class Packaging:
         changelog = f"/{at}/changelog.yaml" if packager == "rpm" else ""
         if changelog:
             found[f"{at}/changelog.yaml"] = in_memory(documents.nfpm_changelog(meta))
-        found[f"{at}/nfpm.json"] = in_memory(_json(nfpm.configuration(meta, packager, {}, changelog)))
+        found[f"{at}/nfpm.json"] = in_memory(_json(nfpm.configuration(meta, packager, {}, changelog, meta.nfpm)))
         found[f"{at}/entries.json"] = in_memory(_json({}))
         return found
 
     def _fields(self, package: LinuxPackage, at: str, found: dict[str, ContextFile]) -> dict[str, Any]:
         """The definition's own fields of nfpm, with the files that they name added to `found`."""
-        if not package.nfpm:
-            return {}
-        faults = nfpm.field_faults(package.nfpm, nfpm_schema(self.nfpm) if self.nfpm else {})
+
+        def place(origin: str) -> str:
+            found.update(placed(self.source, origin, f"{at}/source/{origin}", self._where("package", "nfpm")))
+            return f"/{at}/source/{origin}"
+
+        return nfpm.with_files_at(package.nfpm, place)
+
+    def _check_fields(self, fields: Mapping[str, Any]) -> None:
+        faults = nfpm.field_faults(fields, nfpm_schema(self.nfpm) if self.nfpm else {})
         if faults:
             raise DefinitionError(
                 "package.nfpm is not what nfpm takes",
                 problems=tuple(f"{self._where('package', 'nfpm', *fault.path)}: {fault.what}" for fault in faults),
             )
-
-        def place(origin: str) -> list[tuple[str, str]]:
-            files = placed(self.source, origin, f"{at}/source/{origin}", self._where("package", "nfpm"))
-            found.update(files)
-            return [(f"/{name}", name.removeprefix(f"{at}/source/{origin}").lstrip("/")) for name in sorted(files)]
-
-        return nfpm.with_files_at(package.nfpm, place)
 
     def _stage(self) -> dict[str, Any]:
         """The task of the `staged` stage."""
@@ -255,8 +268,7 @@ class Packaging:
         special = {path: entry for path, entry in self._special(layout).items() if entry.get("type") != "ghost"}
         moves = {"/usr": "/"} if layout == ARCHIVE else {}
         files = {
-            _moved(path, moves): {key: value for key, value in entry.items() if key != "language"}
-            for path, entry in special.items()
+            _moved(path, moves): {key: value for key, value in entry.items() if key in _STAGED} for path, entry in special.items()
         }
         sources: list[dict[str, Any]] = [
             {"from": "/payload", "name": "the engine", "moves": moves},
@@ -299,6 +311,7 @@ def packs(distribution: Distribution) -> bool:
     return any(name != "image" for name in distribution.formats)
 
 
+@cache
 def nfpm_schema(program: Path) -> Mapping[str, Any]:
     """The JSON schema of nfpm's configuration, from nfpm itself."""
     done = subprocess.run([program, "jsonschema"], capture_output=True, check=True)  # noqa: S603  the packager that was found

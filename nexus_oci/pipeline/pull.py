@@ -73,7 +73,7 @@ def _pull_graph(
     names = {tag: root} if is_release else {f"{reference.repository.rpartition('/')[2]}:{tag}": root}
     report = copy_graph(source, end, root, referrers=True, jobs=jobs, on_event=on_event)
     untagged = []
-    files = []
+    files: list[Path] = []
     for child in manifest.manifests if is_release else ():
         if media_types.REPOSITORY in child.annotations:
             names[f"{child.annotations[media_types.REPOSITORY]}:{child.annotations[media_types.TAG]}"] = child
@@ -177,7 +177,7 @@ def _paths(artifact: Manifest) -> dict[str, Descriptor]:
 
 
 def _is_name(part: str) -> bool:
-    return part not in ("", ".", "..") and not re.search(r"[\x00-\x1f\x7f\\]", part)
+    return part not in ("", ".", "..") and not re.search(r"[\x00-\x1f\x7f/\\]", part)
 
 
 def _no_name(artifact: Manifest, why: str) -> VerificationError:

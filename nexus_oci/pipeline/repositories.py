@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from nexus_oci.errors import BuildError
+from nexus_oci.errors import BuildError, DefinitionError
 from nexus_oci.oci.values import Descriptor
 from nexus_oci.pipeline.signing import sign_text, signing_inputs
 from nexus_oci.pipeline.toolbox import Toolbox, run_script, script_digest
@@ -53,12 +53,18 @@ class About:
             (self.url, r"\S+"),
         ):
             if not re.fullmatch(pattern, text):
-                raise BuildError(f"{text!r} cannot name a repository, its suite or its place", why=f"it must match {pattern}")
+                why = f"it must match {pattern}"
+                raise DefinitionError(f"{text!r} cannot name a repository, its suite or its place", why=why)
 
     @property
     def title(self) -> str:
         """The description in one line."""
         return " ".join(self.description.split()) or self.name
+
+    @property
+    def stem(self) -> str:
+        """The name as apt and dnf take it for a file's and a source's: apt ignores files that have a plus sign in theirs."""
+        return self.name.replace("+", "-")
 
 
 def repository_inputs(kind: Kind, key: SigningKey | None, epoch: int, about: About) -> Mapping[str, str]:
@@ -83,14 +89,14 @@ def make_repository(
     Raises `BuildError` where the tools fail, and what `sign_text` raises.
     """
     pool = "pool/main" if kind == "apt" else "packages"
-    inside = {f"{pool}/{title}": blob for title, blob in packages}
-    if len(inside) < len(packages):
-        titles = [title for title, _ in packages]
-        twice = next(title for title in titles if titles.count(title) > 1)
-        raise BuildError(f"two packages of the {kind} repository are called {twice}", hint="let their names tell them apart")
+    inside: dict[str, Descriptor] = {}
+    for title, blob in packages:
+        # What is for every architecture comes from each platform's build.
+        if inside.setdefault(f"{pool}/{title}", blob).digest != blob.digest:
+            raise BuildError(f"two packages of the {kind} repository are called {title}", hint="let their names tell them apart")
     if not inside:
         raise BuildError(f"there are no packages for the {kind} repository")
-    files: dict[str, Descriptor] = dict(inside)
+    files = dict(inside)
     files |= _apt(toolbox, key, inside, epoch, about) if kind == "apt" else _yum(toolbox, key, inside, epoch, about)
     texts = _configuration(kind, key, about)
     files |= {name: toolbox.store.put(text, _type(name)) for name, text in texts.items()}
@@ -135,11 +141,11 @@ def _configuration(kind: Kind, key: SigningKey | None, about: About) -> dict[str
     """What lies beside a repository for its users: the key, a client's configuration, and how to use them."""
     files = {"README": _readme(kind, about, key).encode()}
     if kind == "apt":
-        files[f"{about.name}.sources"] = _sources(key, about).encode()
-        key_file = f"{about.name}.asc"
+        files[f"{about.stem}.sources"] = _sources(key, about).encode()
+        key_file = f"{about.stem}.asc"
     else:
-        files[f"{about.name}.repo"] = _repo(about).encode()
-        key_file = f"RPM-GPG-KEY-{about.name}"
+        files[f"{about.stem}.repo"] = _repo(about).encode()
+        key_file = f"RPM-GPG-KEY-{about.stem}"
     return files | ({key_file: key.certificate} if key else {})
 
 
@@ -155,14 +161,14 @@ def _sources(key: SigningKey | None, about: About) -> str:
 def _repo(about: About) -> str:
     """A repository's section (dnf.conf(5)); it asks for signatures whether there are any or not."""
     return (
-        f"[{about.name}]\nname={about.title}\nbaseurl={about.url}\nenabled=1\n"
-        f"gpgcheck=1\nrepo_gpgcheck=1\ngpgkey={about.url}/RPM-GPG-KEY-{about.name}\n"
+        f"[{about.stem}]\nname={about.title}\nbaseurl={about.url}\nenabled=1\n"
+        f"gpgcheck=1\nrepo_gpgcheck=1\ngpgkey={about.url}/RPM-GPG-KEY-{about.stem}\n"
     )
 
 
 def _readme(kind: Kind, about: About, key: SigningKey | None) -> str:
     file, folder = (
-        (f"{about.name}.sources", "/etc/apt/sources.list.d") if kind == "apt" else (f"{about.name}.repo", "/etc/yum.repos.d")
+        (f"{about.stem}.sources", "/etc/apt/sources.list.d") if kind == "apt" else (f"{about.stem}.repo", "/etc/yum.repos.d")
     )
     copy = f"Put {file} into {folder}"
     change = f", with the place of this folder (https://…) for {URL} in it" if about.url == URL else ""

@@ -2,14 +2,16 @@
 
 Neither has a network. The signing one is given the key over standard input and keeps it in a tmpfs; the verifying one never sees
 it. gpg signs, deterministically: the time is faked, to the release's or the key's own if that is later, and its RSA, EdDSA and
-ECDSA signatures have no random part. Sequoia verifies, through rpmkeys or sqv; lists are checked by gpgv too, as apt may use either.
+ECDSA signatures have no random part. Sequoia verifies, through rpmkeys or sqv; lists are checked by gpgv too, as apt may use
+either.
 """
 
 from __future__ import annotations
 
 import base64
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nexus_oci.docker_engine import Mount
@@ -35,7 +37,7 @@ class SignedText:
 
 
 def signing_inputs(key: SigningKey, epoch: int) -> Mapping[str, str]:
-    """What a signature depends on beside its subject and the toolbox: for the keys of steps that sign. Nothing of it is secret."""
+    """What a signature depends on beside its subject and the toolbox, for the keys of steps that sign: nothing secret."""
     return {
         "signer": key.signer,
         "certificate": str(digest_of(key.certificate)),
@@ -44,27 +46,37 @@ def signing_inputs(key: SigningKey, epoch: int) -> Mapping[str, str]:
     }
 
 
-def sign_rpm(toolbox: Toolbox, key: SigningKey, package: Descriptor, epoch: int, *, title: str) -> Descriptor:
-    """Sign an rpm's header; the signed package in the store, of the same media type.
+def sign_rpms(
+    toolbox: Toolbox, key: SigningKey, packages: Sequence[tuple[str, Descriptor]], epoch: int
+) -> list[tuple[str, Descriptor]]:
+    """Sign the headers of rpms, pairs of a file name and a blob; the signed ones in the store, of the same media types.
 
-    The same package and key give the same bytes. Raises `BuildError` where it cannot be signed, `PassphraseError` where the
-    token refuses its PIN, and `VerificationError` where rpm does not find the signature good.
+    The same package and key give the same bytes. Raises `BuildError` where one cannot be signed, `PassphraseError` where the
+    token refuses its PIN, and `VerificationError` where rpm does not find a signature good.
     """
-    outcome = _sign(toolbox, key, "sign_rpm.sh", {"package.rpm": package}, epoch, title)
-    signed = outcome.files["package.rpm"]
-    verified = run_script(toolbox, "verify_rpm.sh", files={"package.rpm": signed, "certificate.asc": key.certificate})
-    makers = [maker.upper() for maker in _SIGNED.findall(verified.output)]
-    if verified.exit_code or not makers or not all(key.signer.endswith(maker) for maker in makers):
-        raise VerificationError(
-            f"the signature of {title} does not verify",
-            why=verified.last_lines(),
-            hint="the key may be too weak for rpm, or of a kind that it does not know",
-        )
-    return replace(signed, media_type=package.media_type)
+    titles = ", ".join(title for title, _ in packages)
+    outcome = _sign(toolbox, key, "sign_rpm.sh", {f"packages/{title}": blob for title, blob in packages}, epoch, titles)
+    files = {f"packages/{title}": blob for title, blob in outcome.files.items()}
+    verified = run_script(toolbox, "verify_rpm.sh", files={**files, "certificate.asc": key.certificate})
+    for title, _ in packages:
+        makers = [maker.upper() for maker in _SIGNED.findall(_section(verified.output, f"/work/in/packages/{title}:"))]
+        if verified.exit_code or not makers or not all(key.signer.endswith(maker) for maker in makers):
+            raise VerificationError(
+                f"the signature of {title} does not verify",
+                why=verified.last_lines(),
+                hint="the key may be too weak for rpm, or of a kind that it does not know",
+            )
+    return [(title, replace(outcome.files[title], media_type=blob.media_type)) for title, blob in packages]
+
+
+def _section(output: str, heading: str) -> str:
+    """The indented lines below a heading."""
+    _, found, rest = f"\n{output}".partition(f"\n{heading}\n")
+    return "\n".join(itertools.takewhile(lambda line: line.startswith(" "), rest.splitlines())) if found else ""
 
 
 def sign_text(toolbox: Toolbox, key: SigningKey, text: Descriptor, epoch: int, *, title: str) -> SignedText:
-    """Sign a small text, such as a repository's list; raises as `sign_rpm` does."""
+    """Sign a small text, such as a repository's list; raises as `sign_rpms` does."""
     outcome = _sign(toolbox, key, "sign_text.sh", {"text": text}, epoch, title)
     signed = SignedText(detached=outcome.files["detached"], clear=outcome.files["clear"])
     verified = run_script(

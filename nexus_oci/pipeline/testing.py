@@ -29,9 +29,18 @@ from nexus_oci.pipeline.progress import Progress, StepChanged
 from nexus_oci.pipeline.project import Settings
 from nexus_oci.pipeline.testbed import ensure_testbed
 
-TESTED: Final = ("deb",)
+TESTED: Final = ("tar.gz", "tar.zst", "deb", "rpm", "srpm", "apk", "archlinux", "ipk")
 """The formats that there are checks for."""
-_ENDINGS: Final[Mapping[str, str]] = {".deb": "deb"}
+_ENDINGS: Final[Mapping[str, str]] = {
+    ".deb": "deb",
+    ".src.rpm": "srpm",
+    ".rpm": "rpm",
+    ".apk": "apk",
+    ".pkg.tar.zst": "archlinux",
+    ".ipk": "ipk",
+    ".tar.gz": "tar.gz",
+    ".tar.zst": "tar.zst",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +205,7 @@ class Testing:
             socket=promise.socket,
             user=promise.user,
             expected=promise.paths,
+            allowed=promise.allowed,
             foreign=debian_architecture(artifact.platform.architecture, artifact.platform.variant) if foreign else "",
         )
         other = self._other(artifact)

@@ -2,9 +2,9 @@
 
     cd FOLDER; PYTHONPATH=/nexus python3 -m nexus_oci.staging.contents PACKAGER TREE
 
-FOLDER has nfpm.json, nfpm's configuration, whose `contents` are laid over the tree, and entries.json: an absolute path → what is
-special there (`type` as nfpm names it, `mode`, `owner`, `group`, `language`). The result is nfpm.yaml beside them. A folder
-`meta` in it, with the same two files and a `tree` of its own, is another package, and gets its nfpm.yaml too.
+FOLDER has nfpm.json, nfpm's configuration, and entries.json: an absolute path → what is special there (`type` as nfpm names it,
+`mode` in octal digits, `owner`, `group`, `language`, `time`; `disowned` for a folder of somebody else). The result is nfpm.yaml
+beside them. A folder `meta` in it, with the same two files and a `tree` of its own, is another package with an nfpm.yaml too.
 
 nfpm's own `tree` is not used: it would refuse a second word on any path in it, take modes from the disk, and decide for itself
 which folders are ours.
@@ -13,17 +13,16 @@ which folders are ours.
 from __future__ import annotations
 
 import json
-import posixpath
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nexus_oci.staging.tree import read_tree
 
 _RPM = ("rpm", "srpm")
-_RPM_ONLY = ("ghost", "doc", "licence")
+_RPM_ONLY = ("ghost", "doc", "licence", "license", "readme")
 """Types that nfpm knows for rpm, and silently leaves out of everything else."""
 _SYSTEM = frozenset(f"/{name}" for name in (
     "bin", "boot", "dev", "etc", "etc/opt", "etc/pki", "etc/skel", "etc/sysconfig", "etc/xdg", "home", "lib", "lib64", "media",
@@ -47,31 +46,23 @@ def is_system_folder(path: str) -> bool:
     return path in _SYSTEM or _SYSTEM_TREES.fullmatch(path) is not None
 
 
-def contents(
-    packager: str, tree: str, entries: Mapping[str, Mapping[str, Any]], extra: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """nfpm's `contents`: `extra`, everything else in the tree, and the ghosts among `entries` (for rpm), sorted by path."""
-    kept = [dict(entry) for entry in extra if entry.get("packager", packager) == packager]
-    taken = {posixpath.normpath(f"/{entry['dst']}".replace("//", "/")) for entry in kept}
+def contents(packager: str, tree: str, entries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """nfpm's `contents`: everything in a tree, and the ghosts among `entries` (for rpm), sorted by path."""
+    found = []
     for item in read_tree(tree):
         entry = entries.get(item.path, {})
-        if item.path in taken:
-            continue
         if item.kind == "link":
-            kept.append({"src": item.target, "dst": item.path, "type": "symlink", "file_info": _owner(entry)})
-        elif item.kind == "directory":
-            if entry or not is_system_folder(item.path):
-                kept.append({"dst": item.path, "type": "dir", "file_info": _mode(entry, 0o755) | _owner(entry)})
-        else:
+            found.append({"src": item.target, "dst": item.path, "type": "symlink", "file_info": _facts(entry)})
+        elif item.kind != "directory":
             kind = _type(packager, item.path, entry)
-            facts = _mode(entry, item.mode) | _owner(entry)
-            kept.append({"src": item.place, "dst": item.path, **({"type": kind} if kind else {}), "file_info": facts})
+            facts = _facts(entry, item.mode)
+            found.append({"src": item.place, "dst": item.path, **({"type": kind} if kind else {}), "file_info": facts})
+        elif not entry.get("disowned") and (entry or not is_system_folder(item.path)):
+            found.append({"dst": item.path, "type": "dir", "file_info": _facts(entry, 0o755)})
     if packager in _RPM:
-        ghosts = (path for path, entry in entries.items() if entry.get("type") == "ghost" and path not in taken)
-        kept += [
-            {"dst": path, "type": "ghost", "file_info": _mode(entries[path], 0o644) | _owner(entries[path])} for path in ghosts
-        ]
-    return sorted(kept, key=lambda entry: str(entry["dst"]))
+        ghosts = {path: entry for path, entry in entries.items() if entry.get("type") == "ghost"}
+        found += [{"dst": path, "type": "ghost", "file_info": _facts(entry, 0o644)} for path, entry in ghosts.items()]
+    return sorted(found, key=lambda entry: str(entry["dst"]))
 
 
 def document(data: Any) -> str:
@@ -88,13 +79,12 @@ def _type(packager: str, path: str, entry: Mapping[str, Any]) -> str:
     return kind or next((kind for folder, kind in _DOCUMENTS.items() if path.startswith(folder)), "")
 
 
-def _mode(entry: Mapping[str, Any], default: int) -> dict[str, Any]:
-    return {"mode": int(str(entry["mode"]), 8) if entry.get("mode") else default}
-
-
-def _owner(entry: Mapping[str, Any]) -> dict[str, Any]:
-    names = {"owner": entry.get("owner", "root"), "group": entry.get("group", "root")}
-    return names | ({"lang": entry["language"]} if entry.get("language") else {})
+def _facts(entry: Mapping[str, Any], mode: int | None = None) -> dict[str, Any]:
+    """nfpm's `file_info`; `mode` is that of a path of which the definition says nothing, and None for a link."""
+    facts = {"owner": entry.get("owner", "root"), "group": entry.get("group", "root")}
+    if mode is not None:
+        facts["mode"] = int(str(entry["mode"]), 8) if entry.get("mode") else mode
+    return facts | {key: entry[name] for name, key in (("language", "lang"), ("time", "mtime")) if entry.get(name)}
 
 
 def main(packager: str, tree: str) -> None:
@@ -103,7 +93,7 @@ def main(packager: str, tree: str) -> None:
         if (place / "nfpm.json").exists():
             data = json.loads((place / "nfpm.json").read_text(encoding="utf-8"))
             entries = json.loads((place / "entries.json").read_text(encoding="utf-8"))
-            data["contents"] = contents(packager, root, entries, data.get("contents", []))
+            data["contents"] = contents(packager, root, entries)
             (place / "nfpm.yaml").write_text(document(data), encoding="utf-8")
 
 

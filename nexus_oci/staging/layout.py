@@ -8,27 +8,27 @@ from dataclasses import dataclass, field, replace
 
 from nexus_oci.staging.bundle import digest
 from nexus_oci.staging.checks import Problem, conflicts
-from nexus_oci.staging.tree import Item, parents, read_tree
+from nexus_oci.staging.tree import Item, parents
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A tree that a bundle is laid out from.
+    """What was read of a tree that a bundle is laid out from.
 
     `name` is what messages call it. `moves` has folders and where they are moved to; the longest that fits counts.
     """
 
     name: str
-    tree: str
+    items: Sequence[Item]
     moves: Mapping[str, str] = field(default_factory=dict)
 
 
 def merged(sources: Sequence[Source]) -> tuple[list[Item], list[Problem]]:
     """The items of all sources at their paths in the bundle, and every conflict between two of them."""
-    read = [(source, read_tree(source.tree)) for source in sources]
-    whole = {path for _, items in read for item in items for path in (item.path, *parents(item.path))}
+    whole = {path for source in sources for item in source.items for path in (item.path, *parents(item.path))}
     placed = [
-        (source.name, [new for item in items if (new := _moved(item, source.moves, whole)) is not None]) for source, items in read
+        (source.name, [new for item in source.items if (new := _moved(item, source.moves, whole)) is not None])
+        for source in sources
     ]
     problems = conflicts(placed, lambda item: digest(item.place))
     return sorted({item.path: item for _, items in placed for item in items}.values(), key=lambda item: item.path), problems

@@ -7,7 +7,7 @@ would hide the standard library's.) In this order it
 
 1. reads the sources of every layout, refuses two of them that give one path in different ways, and checks each path, kind, size,
    mode and link (`checks.py`);
-2. searches all files for secrets (`secrets.py`);
+2. searches the files of all sources for secrets (`secrets.py`), by their installed paths;
 3. lays out each layout's tree (`layout.py`): hard links, so nothing is copied twice; modes 0755 and 0644 unless `files` says
    otherwise; every time SOURCE_DATE_EPOCH, whatever the umask was;
 4. adds the list of what of others is inside, and the licence texts that are not there yet (`licences.py`);
@@ -70,32 +70,34 @@ from nexus_oci.staging.checks import Problem, check_items, check_links, shown
 from nexus_oci.staging.layout import Source, merged
 from nexus_oci.staging.licences import collect, read_texts
 from nexus_oci.staging.secrets import scan
-from nexus_oci.staging.tree import Item
+from nexus_oci.staging.tree import Item, read_tree
 
 
 def stage(configuration: Mapping[str, Any]) -> list[str]:
     """Do all that the configuration asks for, and give every problem, a line each; with one, no tree is made."""
     problems: dict[str, None] = {}
+    trees = {said["from"]: read_tree(said["from"]) for layout in configuration["layouts"] for said in layout["sources"]}
     laid: list[tuple[Mapping[str, Any], list[Item]]] = []
-    files: dict[str, Item] = {}
     for layout in configuration["layouts"]:
-        items, conflicts = merged(_sources(layout))
+        sources = [
+            Source(name=said.get("name", said["from"]), items=trees[said["from"]], moves=said.get("moves", {}))
+            for said in layout["sources"]
+        ]
+        items, found = merged(sources)
         modes = {path: said.mode for path, said in declared(layout.get("files", {})).items() if said.mode is not None}
-        found = [*conflicts, *check_items(items, layout.get("formats", ()), modes), *check_links(items)]
-        problems |= dict.fromkeys(map(str, found + _reserved(layout, items)))
+        found += check_items(items, layout.get("formats", ()), modes) + _reserved(layout, items)
+        # Before anything moves: in an archive a link to what is missing is one to the host.
+        found += check_links(item for source in sources for item in source.items)
+        problems |= dict.fromkeys(map(str, found))
         laid.append((layout, items))
-        files = {item.place: item for item in items if item.kind == "file"} | files
     allow = configuration.get("secrets", {}).get("allow", {})
-    problems |= dict.fromkeys(map(str, scan(sorted(files.values(), key=lambda item: item.path), allow)))
+    for tree in trees.values():
+        problems |= dict.fromkeys(map(str, scan(tree, allow)))
     if not problems:
+        for place in trees:
+            normalise(place, configuration["epoch"], {})
         _write(configuration, laid)
     return list(problems)
-
-
-def _sources(layout: Mapping[str, Any]) -> list[Source]:
-    return [
-        Source(name=said.get("name", said["from"]), tree=said["from"], moves=said.get("moves", {})) for said in layout["sources"]
-    ]
 
 
 def _reserved(layout: Mapping[str, Any], items: Sequence[Item]) -> list[Problem]:
@@ -115,8 +117,6 @@ def _write(configuration: Mapping[str, Any], laid: Sequence[tuple[Mapping[str, A
         epoch=configuration["epoch"],
     )
     texts = read_texts(configuration["texts"]) if configuration.get("texts") else {}
-    for tree in {source["from"] for layout, _ in laid for source in layout["sources"]}:
-        normalise(tree, release.epoch, {})
     for layout, items in laid:
         files: Mapping[str, Declared] = declared(layout.get("files", {}))
         tree = layout["tree"]

@@ -254,7 +254,7 @@ def _unlocked(tsk: Tsk, found: Cert, name: str, passphrase: str | None) -> str |
 def _cannot_sign(name: str, found: Cert) -> UsageError:
     return UsageError(
         f"{name} cannot sign",
-        why=f"no key of {found.fingerprint.upper()} is there with its secret part, meant for signing, valid now, and strong enough",
+        why=f"no key of {found.fingerprint.upper()} has its secret part here, is meant for signing, valid now, and strong enough",
         hint="look at it with `gpg --list-secret-keys --with-subkey-fingerprints`",
     )
 

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 
 import docker
 import pytest
+from oras.client import OrasClient
 from pysequoia import CipherSuite
 from pysequoia.packet import PacketPile
 
@@ -29,18 +31,24 @@ from nexus_oci.bases.values import DebianBase
 from nexus_oci.definition import load
 from nexus_oci.docker_engine import ContainerRequest, Engine, PreparedContainer, connect
 from nexus_oci.errors import BuildError, VerificationError
+from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor
 from nexus_oci.pipeline.local_images import LocalImages
+from nexus_oci.pipeline.registries import Access
 from nexus_oci.pipeline.repositories import About, Kind, make_repository
-from nexus_oci.pipeline.signing import sign_rpm, sign_text
+from nexus_oci.pipeline.signing import sign_rpms, sign_text
 from nexus_oci.pipeline.toolbox import Toolbox
+from nexus_oci.release.assemble import BuiltFile, store_artifact, store_index
+from nexus_oci.transfer.copy import copy_graph
+from nexus_oci.transfer.store_end import StoreEnd
 from nexus_oci.trust.openpgp import PASSPHRASE_VARIABLE, PassphraseError, SigningKey, load_key
 from tests.support.clean_debian import Machine, clean_debian
 from tests.support.openpgp_keys import armored, make_key
-from tests.support.projects import REPOSITORY
+from tests.support.projects import NEVER, REPOSITORY, Project, reference_project
 
 pytestmark = pytest.mark.integration
+pytest_plugins = ["tests.support.registry"]
 
 EPOCH = 1772600400
 PASSPHRASE = "only the test knows this"
@@ -308,7 +316,7 @@ def fedora() -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def rpms(toolbox: Toolbox, packages: Packages, key: SigningKey) -> list[tuple[str, Descriptor]]:
-    return [(title, sign_rpm(toolbox, key, blob, EPOCH, title=title)) for title, blob in packages("rpm")]
+    return sign_rpms(toolbox, key, packages("rpm"), EPOCH)
 
 
 def test_dnf_installs_from_a_signed_repository(
@@ -352,12 +360,11 @@ def test_the_same_package_and_key_give_the_same_bytes(
     toolbox: Toolbox, packages: Packages, tmp_path: Path, suite: CipherSuite
 ) -> None:
     key = key_of(tmp_path, suite, PASSPHRASE)
-    content = packages("rpm")[:1]
-    title, blob = content[0]
-    signed = [sign_rpm(toolbox, key, blob, EPOCH, title=title) for _ in range(2)]
-    assert signed[0] == signed[1]
+    content = packages("rpm")[:2]
+    signed = [sign_rpms(toolbox, key, order, EPOCH) for order in (content, content[::-1])]
+    assert signed[0] == signed[1][::-1]
     about = About(name="nexus", description="Packages of a test")
-    made = [make_repository("yum", toolbox, key, [(title, signed[0])], epoch=EPOCH, about=about) for _ in range(2)]
+    made = [make_repository("yum", toolbox, key, order, epoch=EPOCH, about=about) for order in signed]
     assert made[0] == made[1]
 
 
@@ -392,9 +399,8 @@ def test_a_signature_of_another_key_does_not_pass_for_one_of_this(toolbox: Toolb
     (tmp_path / "other").mkdir()
     key, other = key_of(tmp_path), key_of(tmp_path / "other")
     mixed = replace(key, signer=other.signer, secret=other.secret)
-    (title, blob), *_ = packages("rpm")
-    with pytest.raises(VerificationError, match=f"signature of {title} does not verify"):
-        sign_rpm(toolbox, mixed, blob, EPOCH, title=title)
+    with pytest.raises(VerificationError, match=f"signature of {NAME}-1.0.0-1.noarch.rpm does not verify"):
+        sign_rpms(toolbox, mixed, packages("rpm"), EPOCH)
     with pytest.raises(VerificationError, match="signature of a list does not verify"):
         sign_text(toolbox, mixed, toolbox.store.put(b"a list\n", "text/plain"), EPOCH, title="a list")
 
@@ -433,11 +439,10 @@ def test_the_key_is_nowhere_but_in_the_container_s_memory(
     key = key_of(tmp_path, passphrase=passphrase)
     watching = Watching(toolbox.engine)
     watched = replace(toolbox, engine=watching)  # type: ignore[arg-type]
-    (title, blob), *_ = packages("rpm")
-    sign_rpm(watched, key, blob, EPOCH, title=title)
+    sign_rpms(watched, key, packages("rpm"), EPOCH)
     sign_text(watched, key, toolbox.store.put(b"a list\n", "text/plain"), EPOCH, title="a list")
     with pytest.raises(BuildError, match="could not be signed") as refused:
-        sign_rpm(watched, key, toolbox.store.put(b"no rpm", "x/y"), EPOCH, title="no rpm")
+        sign_rpms(watched, key, [("no.rpm", toolbox.store.put(b"no rpm", "x/y"))], EPOCH)
     everything = b"".join(watching.seen) + str(refused.value).encode()
     assert key.signer.encode() in everything
     assert [secret for secret in secrets_of(key) if secret in everything] == []
@@ -487,7 +492,7 @@ def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         )
         try:
             code, said = container.exec_run(["sh", "-c", TOKEN.replace("{pin}", "12%34")])
-            assert code == 0, said.decode()
+            assert code == 0, said
             yield folder
         finally:
             container.remove(force=True)
@@ -504,15 +509,59 @@ def on_token(folder: Path, pin: str) -> SigningKey:
 
 def test_a_key_that_stays_on_its_token_signs_packages_and_lists(toolbox: Toolbox, packages: Packages, token: Path) -> None:
     key = on_token(token, "12%34")
-    (title, blob), *_ = packages("rpm")
-    assert sign_rpm(toolbox, key, blob, EPOCH, title=title) == sign_rpm(toolbox, key, blob, EPOCH, title=title)
+    content = packages("rpm")
+    assert sign_rpms(toolbox, key, content, EPOCH) == sign_rpms(toolbox, key, content, EPOCH)
     text = toolbox.store.put(b"a list\n", "text/plain")
     assert sign_text(toolbox, key, text, EPOCH, title="a list") == sign_text(toolbox, key, text, EPOCH, title="a list")
 
 
 def test_a_wrong_pin_is_tried_once_so_that_the_token_stays_open(toolbox: Toolbox, packages: Packages, token: Path) -> None:
-    (title, blob), *_ = packages("rpm")
+    content = packages("rpm")
     before = (token / "log").read_text().count("C_Login: Login: enter")
     with pytest.raises(PassphraseError, match="refused its PIN"):
-        sign_rpm(toolbox, on_token(token, "0000"), blob, EPOCH, title=title)
+        sign_rpms(toolbox, on_token(token, "0000"), content, EPOCH)
     assert (token / "log").read_text().count("C_Login: Login: enter") == before + 1
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return reference_project(tmp_path / "project", {})
+
+
+@pytest.mark.parametrize("fault", ["expired", "passphrase", "absent"])
+def test_a_key_that_cannot_sign_stops_a_build_before_the_engine_is_asked(project: Project, tmp_path: Path, fault: str) -> None:
+    path = tmp_path / "key.asc"
+    if fault != "absent":
+        # A key is dated a minute back, so that one of a second has expired.
+        made = make_key(CipherSuite.Cv25519, seconds=1 if fault == "expired" else None, passphrase=PASSPHRASE)
+        path.write_bytes(armored(made))
+    variables = {"DOCKER_HOST": NEVER, PASSPHRASE_VARIABLE: "wrong words"}
+    said = project.run("build", "-d", "runtime", "-f", "rpm", "--openpgp-key", str(path), **variables).refused(2)
+    expected = {"expired": "has expired", "passphrase": "is wrong", "absent": "does not exist|cannot be read"}[fault]
+    assert re.search(expected, said)
+    assert "wrong words" not in said
+    assert not (project.dist / "oci").exists()
+
+
+def test_a_pushed_repository_is_laid_out_again_by_oras_and_shares_the_packages_blobs(
+    toolbox: Toolbox, packages: Packages, key: SigningKey, registry: str, tmp_path: Path
+) -> None:
+    content = packages("deb")
+    files = make_repository(
+        "apt", toolbox, key, content, epoch=EPOCH, about=About(name="nexus", description="Packages of a test")
+    )
+    index = store_index(toolbox.store, [], {})
+    built = BuiltFile(distribution="runtime", platform=None, format="apt", title="apt", files=tuple(files))
+    artifact = store_artifact(toolbox.store, built, index, {})
+    reference = Reference.parse(f"{registry}/repositories/test:1.0.0")
+    end = Access(environment=os.environ, plain_http=True).end(reference)
+    copy_graph(StoreEnd(toolbox.store), end, index)
+    copy_graph(StoreEnd(toolbox.store), end, artifact, tags=["1.0.0"])
+
+    OrasClient(insecure=True).pull(str(reference), outdir=str(tmp_path / "oras"))
+    found = {
+        str(path.relative_to(tmp_path / "oras")): path.read_bytes() for path in (tmp_path / "oras").rglob("*") if path.is_file()
+    }
+    assert found == {path: toolbox.store.read(blob) for path, blob in files}
+    layers = {layer.digest for layer in toolbox.store.manifest(artifact).layers}
+    assert {blob.digest for _, blob in content} <= layers

@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
-from functools import cmp_to_key
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -62,15 +61,14 @@ GO_SUM = f"""\
 
 def in_order(builds: list[str]) -> list[str]:
     found = [core + ("-" + pre if pre else "") + build for core, pre, build in product(CORES, BEFORE, builds)]
-    plain = cmp_to_key(lambda one, two: semver.Version.parse(one).compare(two))
-    return sorted(found, key=lambda version: (plain(version), "+" in version))
+    return sorted(found, key=lambda version: (semver.Version.parse(version).replace(build=None), "+" in version))
 
 
 def pairs(package_format: str) -> list[tuple[str, str]]:
     """Neighbours in semver's order, one that comes after the same version with something added included."""
     found = []
     for build in BUILDS[1:]:
-        said = []
+        said: list[str] = []
         for version in in_order(["", build]):
             try:
                 text = full_version(version, "1", package_format)

@@ -30,7 +30,7 @@ def armored(key: Tsk) -> bytes:
 
 def _protected(key: Tsk, passphrase: bytes) -> bytes:
     """The key with each secret part encrypted (RFC 4880, section 5.5.3: AES-256, iterated and salted SHA-256, SHA-1 checksum)."""
-    public = [packet for packet in PacketPile.from_bytes(bytes(key.extract_certificate()))]
+    public = list(PacketPile.from_bytes(bytes(key.extract_certificate())))
     result = b""
     for packet, open_part in zip(PacketPile.from_bytes(bytes(key)), public, strict=True):
         if packet.tag not in (Tag.SecretKey, Tag.SecretSubkey):

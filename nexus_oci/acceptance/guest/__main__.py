@@ -9,7 +9,16 @@ from pathlib import Path
 from .report import Report
 from .subject import Subject
 
-_PROGRAMS = {"deb": "deb"}
+_PROGRAMS = {
+    "deb": "deb",
+    "rpm": "rpm",
+    "srpm": "srpm",
+    "apk": "apk",
+    "archlinux": "archlinux",
+    "ipk": "ipk",
+    "tar.gz": "archive",
+    "tar.zst": "archive",
+}
 
 
 def main(folder: str) -> None:

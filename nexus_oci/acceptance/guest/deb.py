@@ -7,7 +7,7 @@ import subprocess
 from .lifecycle import Lifecycle, PackageManager
 from .report import Done, Failure, Report, listed, run
 from .subject import Subject
-from .tree import Entry, read_tar
+from .tree import Entry, read_tar_of
 
 _WRITTEN = (
     r"/var/log/.*",
@@ -38,9 +38,7 @@ class Dpkg(PackageManager):
     def entries(self, file: str) -> list[Entry]:
         """The files of a package; conffiles are marked."""
         conffiles = set(self._control(file, "conffiles").splitlines())
-        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", file], stdout=subprocess.PIPE) as reader:
-            assert reader.stdout is not None  # noqa: S101  it was asked for
-            found = read_tar(reader.stdout)
+        found = read_tar_of("dpkg-deb", "--fsys-tarfile", file)
         return [Entry(**{**entry.__dict__, "config": entry.path in conffiles}) for entry in found]
 
     @staticmethod

@@ -14,7 +14,19 @@ from typing import ClassVar
 from .report import Done, Failure, Report, Skipped, listed, run
 from .subject import Subject
 from .tree import Entry, changes, differences, snapshot
-from .units import Units, booted, check_tmpfiles, check_units, find_units, journal, main_pid, must_be_gone, must_run, show, users_of
+from .units import (
+    Units,
+    booted,
+    check_tmpfiles,
+    check_units,
+    find_units,
+    journal,
+    main_pid,
+    must_be_gone,
+    must_run,
+    show,
+    users_of,
+)
 
 _EDIT = b"\n\n"
 """What an administrator adds to a configuration file here: harmless in every format, and not what the following package adds."""
@@ -73,6 +85,10 @@ class PackageManager(ABC):
     @abstractmethod
     def offered(self, path: str) -> str:
         """Where the new version of an edited configuration file is put."""
+
+    def place(self, path: str) -> str:
+        """Where a path of the definition is on this machine."""
+        return path
 
     def kept(self, path: str) -> str:
         """Where an edited configuration file is after the removal."""
@@ -138,7 +154,8 @@ class Lifecycle:
         self.state = [name for unit in self.units.services for name in show(unit, "StateDirectory").split()]
         with self.report.check("files", "what the definition promises is there"):
             there = [entry.path for entry in self.entries]
-            missing = [wanted for wanted in self.subject.expected if not _has(there, wanted)]
+            wanted = [self.manager.place(path) for path in self.subject.expected]
+            missing = [path for path in wanted if not _has(there, path)]
             listed([f"{path} is not in the package" for path in missing])
         with self.report.check("files", "the package manager finds every file as it was packed"):
             self.manager.verify(self.name, set())
@@ -149,7 +166,7 @@ class Lifecycle:
         with self.report.check("files", "its users exist"):
             self._users()
         with self.report.check("files", "its directories exist"):
-            files = [entry.path for entry in self.entries if entry.path.startswith("/usr/lib/tmpfiles.d/")]
+            files = [entry.path for entry in self.entries if "/tmpfiles.d/" in entry.path and entry.kind == "file"]
             wrong = check_tmpfiles(Path(path).read_text() for path in files if Path(path).is_file())
             # systemd takes a service's directory below /run away again when the service cannot run.
             listed([line for line in wrong if not (self.stopped and line.startswith("/run/"))])
@@ -168,7 +185,7 @@ class Lifecycle:
             run("sha256sum", "--check", "--quiet", "--strict", path, folder=str(folder)).must()
 
     def _users(self) -> None:
-        files = [entry.path for entry in self.entries if entry.path.startswith("/usr/lib/sysusers.d/")]
+        files = [entry.path for entry in self.entries if "/sysusers.d/" in entry.path and entry.kind == "file"]
         users = users_of(Path(path).read_text() for path in files)
         if self.subject.user and self.subject.user not in users:
             users.append(self.subject.user)

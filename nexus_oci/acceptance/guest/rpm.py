@@ -1,4 +1,4 @@
-"""An rpm through its life, with rpm and dnf on a Debian machine: a database of its own, in which one package stands for the host."""
+"""An rpm through its life, with rpm and dnf on a Debian machine: in a database where one package stands for the host."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from .tree import Entry
 from .units import Units
 
 _CONFIG, _MISSING_OK, _NO_REPLACE, _GHOST = 1, 8, 16, 64
-_QUERY = (
-    r"[%{FILENAMES}\t%{FILEMODES:octal}\t%{FILEUSERNAME}\t%{FILEGROUPNAME}\t%{FILEFLAGS}\t%{FILELINKTOS}\t%{FILEDIGESTS}\n]"
-)
+_QUERY = r"[%{FILENAMES}\t%{FILEMODES:octal}\t%{FILEUSERNAME}\t%{FILEGROUPNAME}\t%{FILEFLAGS}\t%{FILELINKTOS}\t%{FILEDIGESTS}\n]"
 _KINDS = {0o040000: "directory", 0o120000: "link"}
 _NAMES = {
     "libc6": ("glibc",),
@@ -53,6 +51,7 @@ class Rpm(PackageManager):
         r"/etc/systemd/system/[^/]+\.target\.wants",
         r"/etc/dnf(/.*)?",
         r"/usr/lib/sysimage(/.*)?",
+        r"/usr/share/licenses",
     )
 
     def __init__(self, subject: Subject) -> None:
@@ -170,7 +169,9 @@ def _install_host() -> None:
     with TemporaryDirectory() as folder:
         spec = Path(folder) / "host.spec"
         spec.write_text(_SPEC.format(provides="\n".join(provides)))
-        run("rpmbuild", "-bb", "--quiet", "--nodeps", "--define", f"_topdir {folder}", "--define", f"_rpmdir {folder}", str(spec)).must()
+        run(
+            "rpmbuild", "-bb", "--quiet", "--nodeps", "--define", f"_topdir {folder}", "--define", f"_rpmdir {folder}", str(spec)
+        ).must()
         (made,) = Path(folder).glob("**/host-*.rpm")
         run("rpm", "--install", "--nosignature", str(made)).must()
 

@@ -15,6 +15,7 @@ class Subject:
 
     `version` is what the program says of itself, `health` the command of its health check, `expected` the paths that the
     definition promises. `foreign` is the processor's name, where it is another than the machine's.
+    `allowed` are tags of linters that the definition gives reasons against.
     """
 
     format: str
@@ -30,6 +31,7 @@ class Subject:
     socket: str = ""
     user: str = ""
     foreign: str = ""
+    allowed: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Subject:

@@ -8,6 +8,7 @@ import os
 import pwd
 import re
 import stat
+import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,13 @@ def read_tar(stream: IO[bytes]) -> list[Entry]:
                 )
             )
     return entries
+
+
+def read_tar_of(*argv: str) -> list[Entry]:
+    """The entries of the tar that a command writes."""
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None  # noqa: S101  it was asked for
+        return read_tar(reader.stdout)
 
 
 def differences(entries: Iterable[Entry], *, root: str = "", present: Iterable[str] = ()) -> list[str]:

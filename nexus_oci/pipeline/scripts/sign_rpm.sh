@@ -1,5 +1,5 @@
-# FINGERPRINT TIME: signs the header of /work/in/package.rpm, and leaves it in /work/out.
+# FINGERPRINT TIME: signs the headers of the packages in /work/in/packages, and leaves them in /work/out.
 . /work/key.sh
-mv /work/in/package.rpm /work/out/package.rpm
+mv /work/in/packages/* /work/out
 rpmsign --define "__gpg /usr/bin/gpg" --define "_gpg_name $signer!" --define "_gpg_digest_algo sha256" \
-    --define "_gpg_sign_cmd_extra_args $options" --addsign /work/out/package.rpm
+    --define "_gpg_sign_cmd_extra_args $options" --addsign /work/out/*

@@ -93,6 +93,21 @@ def test_an_rpm_follows_presets_at_first_and_is_turned_off_at_last(package: Linu
     assert run(tmp_path, made["postremove"], "0") == []
 
 
+def test_an_upgrade_restarts_the_service_before_its_socket_so_that_both_are_waited_for(
+    package: LinuxPackage, tmp_path: Path
+) -> None:
+    (tmp_path / "system").mkdir()
+    made = {name: maintainer_scripts(package, name) for name in ("deb", "rpm", "apk")}
+
+    def again(script: bytes, *arguments: str) -> str:
+        running = script.replace(b"/run/systemd/system", f"{tmp_path}/system".encode())
+        return next(line for line in run(tmp_path, running, *arguments) if "restart" in line)
+
+    assert again(made["deb"]["postinstall"], "configure", "0.9") == "deb-systemd-invoke restart shop.service shop.socket"
+    expected = "systemctl try-restart shop.service shop.socket"
+    assert again(made["rpm"]["postremove"], "1") == again(made["apk"]["postupgrade"], "1.0", "0.9") == expected
+
+
 def test_an_rpm_uses_systemds_own_helper_where_there_is_one(package: LinuxPackage) -> None:
     helper = b"/usr/lib/systemd/systemd-update-helper"
     made = maintainer_scripts(package, "rpm")

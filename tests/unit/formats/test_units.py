@@ -58,9 +58,8 @@ def test_a_service_with_a_socket_waits_for_it_and_leaves_its_directory(package: 
 def test_words_reach_the_program_as_they_were_written(package: LinuxPackage) -> None:
     command = ("/usr/bin/shop", "50%", "$HOME", "a b", 'say "x"', "it's", "", "a\\b", "two\nlines")
     said = parsed(service_unit(replace(units(package)[0], command=command, environment={"A": 'x "$y" %z', "B": ""})))["Service"]
-    assert said["ExecStart"] == [
-        r'/usr/bin/shop 50%% $$HOME "a b" "say \"x\"" "it' + r"""'s" "" "a\\b" "two\x0alines\""""[:-2] + '"'
-    ]
+    quoted = [r"/usr/bin/shop", "50%%", "$$HOME", '"a b"', r'"say \"x\""', '"it\'s"', '""', r'"a\\b"', r'"two\x0alines"']
+    assert said["ExecStart"] == [" ".join(quoted)]
     assert said["Environment"] == [r'"A=x \"$y\" %%z"', "B="]
 
 

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 
@@ -34,12 +33,13 @@ type Server struct {
 
 // Run serves until ctx is done, a listener fails, or standard input ends where it is the only transport. It then lets
 // the requests under way end, for at most api.drain_seconds. /healthz answers from the start; /readyz does once the
-// policies are loaded. The file of a socket that Run opened is gone when it returns; the listeners handed over are closed.
+// policies are loaded, and so do listeners that were handed over, whose callers wait. The file of a socket that Run opened
+// is gone when it returns.
 func (s *Server) Run(ctx context.Context) error {
 	c := s.Service.config
+	defer closeAll(s.Handed)
 	listeners, err := listen(c, s.Handed)
 	if err != nil {
-		closeAll(s.Handed)
 		return err
 	}
 	server := &http.Server{
@@ -47,22 +47,28 @@ func (s *Server) Run(ctx context.Context) error {
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute,
 	}
-	ended := make(chan error, len(listeners)+1)
-	for _, l := range listeners {
+	ended := make(chan error, len(listeners)+len(s.Handed)+1)
+	serve := func(l net.Listener) {
 		s.Log.Info("listening", "network", l.Addr().Network(), "address", l.Addr().String())
 		go func() { ended <- server.Serve(l) }()
+	}
+	for _, l := range listeners {
+		serve(l)
 	}
 	stdio := &Stdio{service: s.Service, in: s.In, out: s.Out}
 	err = s.Service.Load()
 	if err == nil {
 		s.Service.setStatus("ready")
 		now := s.Service.Readiness()
+		for _, l := range s.Handed {
+			serve(l)
+		}
 		s.Log.Info("ready", "policies", now.Policies, "policies_digest", now.Digest, "policies_verified", now.Verified)
 		s.Notify("READY=1")
 		var stop context.CancelFunc
 		ctx, stop = context.WithCancel(ctx)
 		if c.API.Stdio {
-			go func() { s.serveStdio(ctx, stdio, ended, len(listeners) == 0) }()
+			go func() { s.serveStdio(ctx, stdio, ended, len(listeners)+len(s.Handed) == 0) }()
 		}
 		err = s.wait(ctx, ended)
 		stop()
@@ -107,12 +113,13 @@ func (s *Server) wait(ctx context.Context, ended <-chan error) error {
 	}
 }
 
+// listen opens what the configuration names and nobody handed over.
 func listen(c *config.Config, handed []net.Listener) ([]net.Listener, error) {
 	has := map[string]bool{}
 	for _, l := range handed {
 		has[l.Addr().Network()] = true
 	}
-	listeners := slices.Clone(handed)
+	var listeners []net.Listener
 	if c.API.SocketPath != "" && !has["unix"] {
 		l, err := listenSocket(c.API.SocketPath, c.API.SocketMode)
 		if err != nil {
