@@ -38,5 +38,5 @@ def _remarks(row: Row) -> list[str]:
     for check in row.checks:
         if check.status == "skipped":
             reasons.setdefault(check.why, []).append(check.name)
-    lines += [f"    skipped: {', '.join(names)}: {why}" for why, names in reasons.items()]
+    lines += [f"    skipped: {', '.join(dict.fromkeys(names))}: {why}" for why, names in reasons.items()]
     return [*lines, f"    note: {row.note}"] if row.note else lines

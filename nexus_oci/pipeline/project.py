@@ -114,7 +114,8 @@ def assemble(settings: Settings, definition: Definition, checkout: Checkout, loc
     """The project under a given lock; a build that had to refresh the lock calls it again."""
     wanted = _wanted(settings, definition)
     packs = any(len(distribution.formats) > 1 for distribution, _ in wanted)
-    nfpm = find_nfpm(settings.build_platform) if packs and any(packagers(definition, d) for d, _ in wanted) else None
+    named = tuple(dict.fromkeys(name for distribution, _ in wanted for name in packagers(definition, distribution)))
+    nfpm = find_nfpm(settings.build_platform, named) if packs and named else None
     images = LocalImages(
         definition=definition, lock=lock, build_platform=settings.build_platform, folders=template_folders(settings), nfpm=nfpm
     )

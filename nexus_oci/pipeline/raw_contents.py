@@ -1,4 +1,4 @@
-"""Entries of nfpm's `contents` in a definition: read as nfpm reads them, and laid into the staged tree, where they are checked too."""
+"""Entries of nfpm's `contents` in a definition: read as nfpm reads them, and laid into the staged tree, to be checked there."""
 
 from __future__ import annotations
 

@@ -4,8 +4,10 @@ What is allowed, and why:
 
 * Names may have blanks, quotes, any Unicode and a leading dash. They must be UTF-8, since rpm and OCI images have to name them in
   text, and free of control characters, since dpkg's and apk's lists of files, and SHA256SUMS, have one name a line.
-* A component has at most 255 bytes (NAME_MAX) and a path at most 4095 (PATH_MAX less its final zero): beyond that no Linux file
-  system unpacks it. deb, rpm, apk and archlinux set no smaller limit: long paths of a tar go into GNU or pax records.
+* A component has at most 245 bytes: Linux takes 255 (NAME_MAX), and package managers unpack to a longer name first, or keep a
+  second file beside it (`NAME.dpkg-new`, `NAME.dpkg-dist`, `NAME;12345678` of rpm, `NAME.pacnew`).
+* A path has at most 4095 bytes (PATH_MAX less its final zero): beyond that no Linux file system unpacks it. deb, rpm, apk and
+  archlinux set no smaller limit: long paths of a tar go into GNU or pax records.
 * Names that differ by case only are two names on Linux; Debian's own packages ship such (`terminfo/n` and `terminfo/N`).
 * A link to an absolute path that the package does not have, such as /usr/bin/python3, may well be there on the host. A link to
   something in the package's own folders that is missing there is dangling wherever it is installed, and is refused.
@@ -24,8 +26,8 @@ from typing import Final
 from nexus_oci.staging.contents import is_system_folder
 from nexus_oci.staging.tree import Item, parents
 
-MOST_COMPONENT: Final = 255
-"""Bytes of one component of a path, on every Linux file system."""
+MOST_COMPONENT: Final = 245
+"""Bytes of one component of a path that every package manager can unpack."""
 MOST_PATH: Final = 4095
 """Bytes of a path that a Linux system call takes."""
 _CPIO: Final = "the sizes in an rpm's payload (cpio, newc) have 32 bits"
@@ -134,7 +136,7 @@ def _name(item: Item) -> list[Problem]:
         found.append(Problem(path=item.path, what=what, do="rename the file"))
     longest = max(len(part) for part in raw.split(b"/"))
     if longest > MOST_COMPONENT:
-        what = f"a component has {longest} bytes, and Linux file systems allow {MOST_COMPONENT}"
+        what = f"a component has {longest} bytes, and what package managers can unpack has {MOST_COMPONENT}"
         found.append(Problem(path=item.path, what=what, do="use a shorter name"))
     if len(raw) > MOST_PATH:
         what = f"the path has {len(raw)} bytes, and Linux takes {MOST_PATH}"

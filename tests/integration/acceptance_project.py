@@ -127,10 +127,10 @@ db_input medium shelf/boards || true
 db_go
 """
 _ASKS = """
-if [ "$1" = configure ] && [ -e /usr/share/debconf/confmodule ]; then
+if [ "${DPKG_MAINTSCRIPT_NAME:-}" = postinst ]; then
     . /usr/share/debconf/confmodule
     db_get shelf/boards
-    printf 'boards %s\\n' "$RET" >>/var/log/acceptance.log
+    printf 'boards %s\\n' "$RET" >/var/lib/shelf/boards
 fi
 """
 
@@ -174,14 +174,14 @@ def acceptance_project(folder: Path, version: str) -> Project:
     project.write("engine/debian/rules", "#!/usr/bin/make -f\n")
     for phase in (*PHASES, "pretrans", "posttrans", "verify", "before-remove-rpm"):
         asks = _ASKS if phase == "after-install" else ""
-        project.write(f"engine/scripts/{phase}", _script(phase, version) + asks)
+        project.write(f"engine/scripts/{phase}", f"#!/bin/sh\nset -e\n{asks}{_script(phase, version)}")
     return project
 
 
 def _script(phase: str, version: str) -> str:
     """A line of the log: the version, the phase, its arguments, and whether the package's user and its program are there."""
     return (
-        "#!/bin/sh\nset -e\nuser=no-user program=no-program\n"
+        "user=no-user program=no-program\n"
         "if grep -q '^shelf:' /etc/passwd; then user=user; fi\nif [ -e /usr/bin/shelf ]; then program=program; fi\n"
         f'printf "%s\\n" "{version} {phase}($*) $user $program" >>{LOG}\n'
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from .lifecycle import Lifecycle, PackageManager
@@ -34,6 +35,13 @@ class Archive(PackageManager):
         self.subject = subject
         self._folders: dict[str, Path] = {}
         self._version = ""
+        self._options: list[str] = []
+
+    def cannot_start(self) -> str:
+        """Why the program does not run on this machine; then nothing here asks install.sh to start it."""
+        reason = self.subject.cannot_run(sorted(self._unpacked(self.subject.file).rglob("*")))
+        self._options = ["--no-service"] if reason else []
+        return reason
 
     def _unpacked(self, file: str) -> Path:
         """The one folder of the archive, unpacked by GNU tar."""
@@ -51,7 +59,7 @@ class Archive(PackageManager):
         """What install.sh puts below another root."""
         root = _WORK / f"root of {Path(file).name}"
         root.mkdir(parents=True)
-        run("sh", str(self._unpacked(file) / "install.sh"), f"--destdir={root}").must()
+        run("sh", str(self._unpacked(file) / "install.sh"), *self._options, f"--destdir={root}").must()
         found = []
         for path in sorted(root.rglob("*")):
             place = "/" + str(path.relative_to(root))
@@ -118,17 +126,15 @@ class Archive(PackageManager):
         programs = sorted(path for path in (top / "bin").iterdir() if path.is_file())
         if not programs:
             raise Failure("there is nothing in its bin folder")
-        with programs[0].open("rb") as file:
-            elf = file.read(4) == b"\x7fELF"
-        if self.subject.foreign and elf:
-            raise Skipped(f"it is for linux/{self.subject.foreign}; whether it runs is looked at when it is installed")
+        if self._options:
+            raise Skipped(self.cannot_start())
         text = run(str(programs[0]), "--version").must()
         if self.subject.version and self.subject.version not in text:
             raise Failure(f"it says {text.strip()!r}, and its version is {self.subject.version}")
 
     def install(self, file: str) -> Done:
         """install.sh, which also goes up and down."""
-        done = run("sh", str(self._unpacked(file) / "install.sh"))
+        done = run("sh", str(self._unpacked(file) / "install.sh"), *self._options)
         found = _VERSION.search(done.text)
         self._version = found[1] if found else ""
         return done
@@ -163,5 +169,10 @@ class Archive(PackageManager):
 
 
 def test(report: Report, subject: Subject) -> None:
-    """Make every check of an archive."""
-    Lifecycle(report=report, subject=subject, manager=Archive(subject)).run()
+    """Make every check of an archive. Of one whose program does not run here, everything but the service."""
+    manager = Archive(subject)
+    stopped = manager.cannot_start()
+    if stopped:
+        report.say("service", "install.sh starts the service", "skipped", stopped)
+        subject = replace(subject, service="", socket="", user="")
+    Lifecycle(report=report, subject=subject, manager=manager).run()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pwd
 import re
-import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -150,7 +149,7 @@ class Lifecycle:
                 raise Failure(f"{self.manager.installed(self.name) or 'nothing'} is installed, and it is {version}")
 
     def _files(self) -> None:
-        self.stopped = self._cannot_run()
+        self.stopped = self.subject.cannot_run(Path(entry.path) for entry in self.entries)
         self.state = [name for unit in self.units.services for name in show(unit, "StateDirectory").split()]
         with self.report.check("files", "what the definition promises is there"):
             there = [entry.path for entry in self.entries]
@@ -166,7 +165,9 @@ class Lifecycle:
         with self.report.check("files", "its users exist"):
             self._users()
         with self.report.check("files", "its directories exist"):
-            files = [entry.path for entry in self.entries if "/tmpfiles.d/" in entry.path and entry.kind == "file"]
+            files = [
+                entry.path for entry in self.entries if Path(entry.path).parent.name == "tmpfiles.d" and entry.kind == "file"
+            ]
             wrong = check_tmpfiles(Path(path).read_text() for path in files if Path(path).is_file())
             # systemd takes a service's directory below /run away again when the service cannot run.
             listed([line for line in wrong if not (self.stopped and line.startswith("/run/"))])
@@ -185,12 +186,16 @@ class Lifecycle:
             run("sha256sum", "--check", "--quiet", "--strict", path, folder=str(folder)).must()
 
     def _users(self) -> None:
-        files = [entry.path for entry in self.entries if "/sysusers.d/" in entry.path and entry.kind == "file"]
-        users = users_of(Path(path).read_text() for path in files)
+        users = users_of(self._texts("sysusers.d"))
         if self.subject.user and self.subject.user not in users:
             users.append(self.subject.user)
         known = {entry.pw_name for entry in pwd.getpwall()}
         listed([f"there is no user {user}" for user in users if user not in known])
+
+    def _texts(self, folder: str) -> list[str]:
+        """The installed files of the package whose folder has that name."""
+        paths = (Path(entry.path) for entry in self.entries if entry.kind == "file")
+        return [path.read_text() for path in paths if path.parent.name == folder and path.is_file()]
 
     def _service(self) -> None:
         with self.report.check("service", "its units are there"):
@@ -209,25 +214,6 @@ class Lifecycle:
         )
         # A service that does not run has been told of; the rest of the package's life can be looked at all the same.
         self.report.blocked = ""
-
-    def _cannot_run(self) -> str:
-        """Why programs of the package do not run on this machine; empty where they do."""
-        if not self.subject.foreign:
-            return ""
-        for entry in self.entries:
-            path = Path(entry.path)
-            if entry.kind != "file" or not entry.mode & 0o100 or not path.is_file():
-                continue
-            with path.open("rb") as file:
-                if file.read(4) != b"\x7fELF":
-                    continue
-            try:
-                subprocess.run([entry.path, "--version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
-            except FileNotFoundError:
-                return f"the handler for linux/{self.subject.foreign} is registered without flag F, which containers need"
-            except OSError:
-                return f"no handler for linux/{self.subject.foreign} is registered"
-        return ""
 
     def _changes(self) -> list[tuple[str, Callable[[], None]]]:
         """To another version and back; from a former one the second step is the upgrade."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,25 @@ class Subject:
     user: str = ""
     foreign: str = ""
     allowed: tuple[str, ...] = ()
+
+    def cannot_run(self, paths: Iterable[Path]) -> str:
+        """Why the first program among the paths does not run on this machine; empty where it does, or where there is none."""
+        if not self.foreign:
+            return ""
+        for path in paths:
+            if path.is_symlink() or not path.is_file() or not os.access(path, os.X_OK):
+                continue
+            with path.open("rb") as file:
+                if file.read(4) != b"\x7fELF":
+                    continue
+            try:
+                subprocess.run([str(path), "--version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
+            except FileNotFoundError:
+                return f"the handler for linux/{self.foreign} is registered without flag F, which containers need"
+            except OSError:
+                return f"no handler for linux/{self.foreign} is registered"
+            return ""
+        return ""
 
     @classmethod
     def read(cls, path: Path) -> Subject:

@@ -48,13 +48,18 @@ def read_tar(stream: IO[bytes]) -> list[Entry]:
                     path=path,
                     kind=kind,
                     mode=member.mode & 0o7777,
-                    owner=member.uname or str(member.uid),
-                    group=member.gname or str(member.gid),
+                    owner=member.uname or _number(member.uid),
+                    group=member.gname or _number(member.gid),
                     link=member.linkname if member.issym() else "",
                     sha256=hashlib.sha256(content.read()).hexdigest() if content else "",
                 )
             )
     return entries
+
+
+def _number(identity: int) -> str:
+    """A user or group that an archive does not name."""
+    return str(identity) if identity else "root"
 
 
 def read_tar_of(*argv: str) -> list[Entry]:

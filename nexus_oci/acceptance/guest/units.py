@@ -17,6 +17,7 @@ FOLDERS = ("/usr/lib/systemd/system/", "/lib/systemd/system/", "/etc/systemd/sys
 _EXPOSURE = re.compile(r"Overall exposure level for \S+: ([\d.]+)")
 _MOST_EXPOSED = 3.0
 _ANSWER = 5.0
+_STARTING = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ def find_units(paths: Iterable[str]) -> Units:
 
 def booted() -> None:
     """Wait until the machine has started; raises `Failure` where it does not."""
+    poll(lambda: Path("/run/systemd/private").exists(), _STARTING)
     state = run("systemctl", "is-system-running", "--wait").text.strip()
     if state not in ("running", "degraded"):
         raise Failure(f"systemd is {state or 'not running'}")

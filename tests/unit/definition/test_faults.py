@@ -197,8 +197,9 @@ def test_a_package_says_who_answers_for_it_and_under_which_licence(problems: Pro
         ("distribution: runtime\npackage: {service: {}, socket: {listen: [run/x.sock]}}\n", "2:42: package.socket.listen[1]: found "
          "the text 'run/x.sock', expected a path, a port, or an address with a port, as in /run/engine/engine.sock, 8080 or "
          "127.0.0.1:8080"),
-        ("distribution: runtime\npackage: {files: {/etc/x: {source: x, mode: \"644\"}}}\n", "2:45: "
-         "package.files./etc/x.mode: found the text '644', expected a file mode in quotes, as in \"0644\""),
+        ("distribution: runtime\npackage: {files: {/etc/x: {source: x, mode: \"64\"}}}\n", "2:45: "
+         "package.files./etc/x.mode: found the text '64', expected a file mode in quotes, as in \"0644\", or \"4755\" with the setuid "
+         "bit"),
         ("distribution: runtime\npackage: {files: {/etc/x: {source: x, mode: 0644}}}\n", "2:45: found the unquoted number "
          "0644, which YAML readers understand differently; write \"0644\" in quotes"),
         ("distribution: runtime\npackage: {relations: {depends: [libc6 >= 2]}}\n", "2:33: package.relations.depends[1]: found the text "

@@ -120,10 +120,11 @@ def test_the_effective_definition_is_complete_json(loaded: Callable[..., Definit
 
 def test_the_shipped_definition_loads_and_names_only_files_that_are_there() -> None:
     from nexus_oci.definition import check_sources
+    from nexus_oci.definition.distribution_model import FORMATS
 
     definition = load(REPOSITORY, defaults=REPOSITORY)
     assert [item.distribution for item in definition.distributions] == ["runtime", "container"]
-    assert definition.distributions[0].formats == ("image", "tar.gz", "deb")
+    assert definition.distributions[0].formats == FORMATS["runtime"]
     assert definition.distributions[1].repository == "engine"
     assert check_sources(definition, REPOSITORY) == ()
 

@@ -67,6 +67,7 @@ def make() -> Callable[..., Request]:
         return Request(
             name="nexus-engine", version=version, epoch=epoch, builds=builds, images=list(BASES.values()),
             annotations={"a": "1"}, chart={"chart": "1"}, encoder="e1",
+            repositories={f"runtime/{kind}": {"name": "x"} for kind in ("apt", "yum")},
         )  # fmt: skip
 
     return request
