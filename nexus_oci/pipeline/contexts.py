@@ -64,7 +64,7 @@ def template_values(
     packaging: Packaging | None = None,
 ) -> dict[str, Any]:
     """Everything that a template may use. Default: packages that know of no interpreter's version."""
-    engine = definition.engine
+    engine, image = definition.engine, distribution.image
     home = engine_home(engine)
     packaging = packaging or _packaging(definition, distribution, platform, source, stamp)
     values: dict[str, Any] = {
@@ -77,7 +77,7 @@ def template_values(
         "build_base": images.build_base,
         "toolbox": images.toolbox,
         "home": home,
-        "has_files": bool(distribution.image.files or distribution.image.volumes or distribution.image.working_directory),
+        "has_files": bool(image.files or image.volumes or image.working_directory or distribution.policies),
         "formats": [name for name in distribution.formats if name != "image"],
         "image": _image_values(definition, distribution, home, source),
         "package": packaging.values() if packs(distribution) else None,
@@ -108,6 +108,7 @@ def build_context(
     if script:
         files[f"nexus/{script}"] = in_memory(next(f / script for f in folders if (f / script).is_file()).read_bytes())
     packaging = packaging or _packaging(definition, distribution, platform, source, stamp)
+    files |= {f"files{path}": entry for path, entry in packaging.added.items()}
     return Context(files=files | packaging.files() if packs(distribution) else files)
 
 

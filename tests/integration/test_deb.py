@@ -92,7 +92,7 @@ def test_it_installs_runs_and_purges_without_a_trace(clean: Machine, deb: Path) 
     assert "ExecStart=/usr/bin/nexus-engine serve" in unit
     assert "The configuration is valid" in clean.run("nexus-engine", "admin", "check-config")
     added = set(clean.files(*OF_DPKG)) - set(files)
-    assert {"/usr/bin/nexus-engine", "/usr/share/man/man8/nexus-engine.8", UNIT, *CONFFILES} <= added
+    assert {"/usr/bin/nexus-engine", "/usr/share/man/man8/nexus-engine.8.gz", UNIT, *CONFFILES} <= added
 
     clean.run("dpkg", "--remove", "nexus-engine")
     assert set(clean.files(*OF_DPKG)) >= CONFFILES

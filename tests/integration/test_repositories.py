@@ -425,7 +425,9 @@ def secrets_of(key: SigningKey) -> list[bytes]:
     """Forms in which a key's secret numbers, or its passphrase, might turn up."""
     public = [packet.body for packet in PacketPile.from_bytes(key.certificate) if packet.fingerprint]
     bodies = [packet.body for packet in PacketPile.from_bytes(key.secret) if packet.fingerprint]
-    numbers = [body[len(open_part) :][-40:-4] for body, open_part in zip(bodies, public, strict=True)]
+    # A secret part ends with its number and two bytes of a checksum, or with the encrypted form of both.
+    numbers = [body[len(open_part) :][-26:-2] for body, open_part in zip(bodies, public, strict=True)]
+    assert all(len(number) == 24 for number in numbers)
     plain = [*numbers, (key.passphrase or "").encode()]
     forms = [form for secret in plain if secret for form in (secret, secret.hex().encode(), secret.hex().upper().encode())]
     encoded = [base64.b64encode(key.secret)[-64:-4], base64.b64encode((key.passphrase or "").encode())[:-4]]

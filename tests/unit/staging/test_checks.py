@@ -22,7 +22,7 @@ def faults(*items: Item, formats: tuple[str, ...] = ("deb", "rpm", "apk", "archl
 
 
 @pytest.mark.parametrize(
-    "name", ["a b", "ü — 日本", 'it\'s "quoted"', "-rf", "back\\slash", "$HOME", "README", "readme", "é" * 127, "#;%"]
+    "name", ["a b", "ü — 日本", 'it\'s "quoted"', "-rf", "back\\slash", "$HOME", "README", "readme", "é" * 120, "#;%"]
 )
 def test_unusual_names_are_allowed(name: str) -> None:
     assert faults(file(f"/usr/lib/x/{name}"), file("/usr/lib/x/Readme")) == []
