@@ -31,7 +31,7 @@ _LAYOUTS: Mapping[str, str] = {"tar.gz": ARCHIVE, "tar.zst": ARCHIVE, "srpm": "r
 class Promise:
     """What the definition says of a package, to be held against what is in it. `paths` are absolute, as installed.
 
-    `allowed` are tags of linters that it gives reasons against.
+    `allowed` are tags of linters that it gives reasons against, `meta` is the package without files that draws this one in.
     """
 
     name: str = ""
@@ -42,6 +42,7 @@ class Promise:
     user: str = ""
     paths: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+    meta: str = ""
 
 
 @dataclass(kw_only=True)
@@ -77,6 +78,7 @@ class Definitions:
             socket=f"{package.socket.name}.socket" if package.socket else "",
             user=package.user,
             paths=_paths(package, layout),
+            meta=package.meta.name if package.meta and layout in ("deb", "rpm") else "",
             allowed=tuple(sorted({tag.split()[0] for tag in package.lintian})),
         )
 

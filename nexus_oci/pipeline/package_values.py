@@ -124,7 +124,7 @@ def interpreter_version(runtime: str, packages: Iterable[LockedPackage]) -> str:
     wanted = _INTERPRETERS.get(runtime)
     for package in packages:
         if package.name == wanted:
-            found = re.search(r"(?:^|:)([0-9]+(?:\.[0-9]+)*)", package.version)
+            found = re.match(r"(?:[0-9]+:)?([0-9]+(?:\.[0-9]+)*)", package.version)
             return found[1] if found else ""
     return ""
 

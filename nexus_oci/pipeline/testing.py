@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from nexus_oci.acceptance import machine
 from nexus_oci.acceptance.guest.subject import Subject
-from nexus_oci.acceptance.results import Check, Row, read_checks
+from nexus_oci.acceptance.results import Check, Row, Status, read_checks
 from nexus_oci.bases.resolve import debian_architecture
 from nexus_oci.docker_engine import ContainerRequest, Engine
 from nexus_oci.errors import NotFoundError, UsageError
@@ -28,9 +28,11 @@ from nexus_oci.pipeline.following import Definitions, Promise
 from nexus_oci.pipeline.progress import Progress, StepChanged
 from nexus_oci.pipeline.project import Settings
 from nexus_oci.pipeline.testbed import ensure_testbed
+from nexus_oci.plan.expand import REPOSITORIES
 
-TESTED: Final = ("tar.gz", "tar.zst", "deb", "rpm", "srpm", "apk", "archlinux", "ipk")
+TESTED: Final = ("tar.gz", "tar.zst", "deb", "rpm", "srpm", "apk", "archlinux", "ipk", "apt", "yum")
 """The formats that there are checks for."""
+_OWN: Final = Platform.parse(f"linux/{host.machine()}")
 _ENDINGS: Final[Mapping[str, str]] = {
     ".deb": "deb",
     ".src.rpm": "srpm",
@@ -45,13 +47,13 @@ _ENDINGS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A file to be tested. `digest` is what manifest.json says of it; empty where it is in none."""
+    """A file to be tested, or a folder with a repository. `digests` are what manifest.json says of its files, by their paths."""
 
     path: Path
     format: str
     platform: Platform
     distribution: str = ""
-    digest: str = ""
+    digests: Mapping[Path, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,21 +98,40 @@ def listed_artifacts(dist: Path) -> list[Artifact]:
     """The packages that dist/manifest.json lists."""
     try:
         outputs: list[dict[str, Any]] = json.loads((dist / "manifest.json").read_bytes())["outputs"]
-        return [
-            Artifact(
-                path=dist / item["path"],
-                format=item["format"],
-                platform=Platform.parse(item["platform"]),
-                distribution=item["distribution"] or "",
-                digest=item["digest"],
-            )
-            for item in outputs
-            if item["format"] in TESTED and item["platform"]
-        ]
+        items = [item for item in outputs if item["format"] in TESTED]
+        found = [_file(dist, item) for item in items if item["format"] not in REPOSITORIES]
+        folders: dict[tuple[str, str], dict[Path, str]] = {}
+        for item in items:
+            if item["format"] in REPOSITORIES:
+                files = folders.setdefault((item["distribution"], item["format"]), {})
+                files[dist / item["path"]] = item["digest"]
+        return found + [_folder(dist, *key, files) for key, files in folders.items()]
     except FileNotFoundError as error:
         raise NotFoundError(f"there is no manifest.json in {dist}", hint="run `nexus-oci build` first, or name a file") from error
     except (ValueError, LookupError, TypeError) as error:
         raise NotFoundError(f"{dist / 'manifest.json'} cannot be read", why=str(error), hint="build again") from error
+
+
+def _file(dist: Path, item: Mapping[str, Any]) -> Artifact:
+    path = dist / item["path"]
+    return Artifact(
+        path=path,
+        format=item["format"],
+        platform=Platform.parse(item["platform"]),
+        distribution=item["distribution"],
+        digests={path: item["digest"]},
+    )
+
+
+def _folder(dist: Path, distribution: str, package_format: str, files: Mapping[Path, str]) -> Artifact:
+    """A repository, which has packages of every platform; this machine installs those of its own."""
+    return Artifact(
+        path=dist / "artifacts" / distribution / package_format,
+        format=package_format,
+        platform=_OWN,
+        distribution=distribution,
+        digests=files,
+    )
 
 
 def _named(path: Path) -> Artifact:
@@ -129,7 +150,7 @@ def _platform_of(name: str, package_format: str) -> Platform:
     for word in sorted(words, key=len, reverse=True):
         if re.search(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])", name):
             return Platform(os="linux", architecture=words[word])
-    return Platform.parse(f"linux/{host.machine()}")
+    return _OWN
 
 
 @dataclass(kw_only=True)
@@ -193,33 +214,59 @@ class Testing:
     def _subject(self, artifact: Artifact) -> tuple[Subject, dict[str, Path]]:
         """What the guest is told, and the files that it is given."""
         promise = self.others.promises.get(artifact.path, Promise())
-        files = {artifact.path.name: artifact.path}
         foreign = artifact.platform.architecture != self.engine.platform.architecture
         subject = Subject(
             format=artifact.format,
-            file=f"{machine.FOLDER}/{artifact.path.name}",
-            name=promise.name,
-            version=promise.version,
-            health=promise.health,
-            service=promise.service,
-            socket=promise.socket,
-            user=promise.user,
-            expected=promise.paths,
-            allowed=promise.allowed,
+            file=_place(artifact.path),
             foreign=debian_architecture(artifact.platform.architecture, artifact.platform.variant) if foreign else "",
+            allowed=promise.allowed,
+            name=promise.name,
+            meta=promise.meta,
         )
+        files = [artifact.path]
+        main = self.others.main(artifact)
+        if main is None:
+            subject = replace(
+                subject,
+                version=promise.version,
+                health=promise.health,
+                service=promise.service,
+                socket=promise.socket,
+                user=promise.user,
+                expected=promise.paths,
+            )
+        else:
+            files.append(main.path)
+            subject = replace(subject, beside={subject.file: _place(main.path)})
         other = self._other(artifact)
         if other is None:
-            return replace(subject, no_following=self.others.none or "nothing packs a later version of it"), files
-        place = f"other/{other.name}"
-        files[place] = other
-        place = f"{machine.FOLDER}/{place}"
-        return replace(subject, preceding=place) if self.options.former else replace(subject, following=place), files
+            return replace(subject, no_following=self.others.none or "nothing packs a later version of it"), _places(files)
+        files.append(other)
+        other_main = self._other(main) if main else None
+        if other_main:
+            files.append(other_main)
+            subject = replace(subject, beside={**subject.beside, _place(other): _place(other_main)})
+        key = "preceding" if self.options.former else "following"
+        return replace(subject, **{key: _place(other)}), _places(files)
 
     def _other(self, artifact: Artifact) -> Path | None:
         """The same package in another version: of several the one whose name goes on like this one's."""
         found = self.others.packages.get(artifact.path, [])
         return max(found, key=lambda path: _common(path.name, artifact.path.name), default=None)
+
+
+def _place(path: Path) -> str:
+    """Where a file is in the testbed."""
+    return f"{machine.FOLDER}/{_folder_of(path)}/{path.name}"
+
+
+def _places(paths: Sequence[Path]) -> dict[str, Path]:
+    return {f"{_folder_of(path)}/{path.name}": path for path in paths}
+
+
+def _folder_of(path: Path) -> str:
+    """A folder of its own for each folder that files come from, since two versions may have one name."""
+    return f"from-{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
 
 
 def _common(one: str, other: str) -> int:
@@ -230,20 +277,26 @@ def _common(one: str, other: str) -> int:
 
 
 def _digest_checks(artifact: Artifact) -> tuple[Check, ...]:
-    """Whether the file is the one that manifest.json lists."""
-    if not artifact.digest:
+    """Whether each file is the one that manifest.json lists, and no other lies beside it."""
+    if not artifact.digests:
         return ()
     started = time.monotonic()
-    name = "the file is the one that manifest.json lists"
-    try:
-        with artifact.path.open("rb") as file:
-            found = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        why = f"it cannot be read: {error.strerror}"
-    else:
-        why = "" if found == artifact.digest else f"its digest is {found}, and manifest.json has {artifact.digest}"
+    wrong = []
+    for path, digest in artifact.digests.items():
+        try:
+            with path.open("rb") as file:
+                found = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            wrong.append(f"{path.name} cannot be read: {error.strerror}")
+        else:
+            if found != digest:
+                wrong.append(f"the digest of {path.name} is {found}, and manifest.json has {digest}")
+    there = (path for path in artifact.path.rglob("*") if path.is_file()) if artifact.path.is_dir() else ()
+    wrong += [f"{path.relative_to(artifact.path)} is not listed" for path in there if path not in artifact.digests]
+    name = "what is on disk is what manifest.json lists"
+    status: Status = "failed" if wrong else "passed"
     seconds = time.monotonic() - started
-    return (Check(group="digest", name=name, status="failed" if why else "passed", why=why, seconds=seconds),)
+    return (Check(group="digest", name=name, status=status, why="; ".join(wrong[:5]), seconds=seconds),)
 
 
 def run_tests(settings: Settings, options: TestOptions, engine: LazyEngine, progress: Progress) -> list[Row]:
@@ -270,6 +323,7 @@ class _Others:
     folder: Path
     promises: dict[Path, Promise] = field(default_factory=dict)
     packages: dict[Path, list[Path]] = field(default_factory=dict)
+    mains: dict[Path, Artifact] = field(default_factory=dict)
     none: str = ""
 
     def find(self, artifacts: Sequence[Artifact]) -> None:
@@ -292,11 +346,34 @@ class _Others:
         )
         for artifact in listed:
             self.promises[artifact.path] = definitions.promise(artifact.distribution, artifact.format, artifact.platform)
+        self._pair(listed)
         if self.options.former:
             return
         packed = definitions.pack(wanted, self.folder)
         for artifact in listed:
-            self.packages[artifact.path] = packed.get((artifact.distribution, artifact.format, artifact.platform), [])
+            found = packed.get((artifact.distribution, artifact.format, artifact.platform), [])
+            for one in (artifact, self.main(artifact)):
+                if one:
+                    self.packages[one.path] = found
+
+    def _pair(self, artifacts: Sequence[Artifact]) -> None:
+        """Find the packages without files, and for each the one that it draws in."""
+        for artifact in artifacts:
+            if self._is_meta(artifact):
+                alike = (
+                    one
+                    for one in listed_artifacts(self.options.dist)
+                    if (one.distribution, one.format, one.platform) == (artifact.distribution, artifact.format, artifact.platform)
+                )
+                self.mains[artifact.path] = next(one for one in alike if one.path != artifact.path)
+
+    def _is_meta(self, artifact: Artifact) -> bool:
+        meta = self.promises[artifact.path].meta
+        return bool(meta and re.match(rf"{re.escape(meta)}[_-][0-9]", artifact.path.name))
+
+    def main(self, artifact: Artifact) -> Artifact | None:
+        """The package that one without files draws in; nothing for any other."""
+        return self.mains.get(artifact.path)
 
     def _find_former(self, artifacts: Sequence[Artifact], former: Path) -> None:
         self.none = f"{former} has no package of this format for this platform"

@@ -35,7 +35,9 @@ _SYSTEM = frozenset(f"/{name}" for name in (
     "usr/share/pixmaps", "usr/src", "var", "var/cache", "var/db", "var/empty", "var/lib", "var/local", "var/lock", "var/log",
     "var/mail", "var/opt", "var/run", "var/spool", "var/tmp",
 ))  # fmt: skip
-_SYSTEM_TREES = re.compile(r"/usr(?:/local)?/share/(?:man/(?:man[^/]+|(?!man)[^/]+(?:/man[^/]+)?)|locale/.+|icons/hicolor(?:/.+)?)")
+_SYSTEM_TREES = re.compile(
+    r"/usr(?:/local)?/share/(?:man/(?:man[^/]+|(?!man)[^/]+(?:/man[^/]+)?)|locale/.+|icons/hicolor(?:/.+)?)"
+)
 _DOCUMENTS = {"/usr/share/licenses/": "licence", "/usr/share/doc/": "doc", "/usr/share/man/": "doc", "/usr/share/info/": "doc"}
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """What JSON leaves as it is, and YAML, as which nfpm reads it, refuses or takes for the end of a line."""

@@ -37,9 +37,11 @@ class PassphraseError(UsageError):
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """A key on a PKCS#11 token, behind a server of p11-kit on this machine: its URI (RFC 7512), and the server's socket."""
+    """A PKCS#11 token behind a server of p11-kit on this machine: the server's socket.
 
-    uri: str
+    The server was started for one URI (RFC 7512) and shows no other token; which of its keys signs, the certificate says.
+    """
+
     socket: Path
 
 
@@ -84,7 +86,7 @@ def load_key(
     """
     passphrase = _passphrase(passphrase_file, environment)
     if option.startswith("pkcs11:"):
-        return _on_token(option, certificate, passphrase, environment, ask)
+        return _on_token(certificate, passphrase, environment, ask)
     data = _secret_data(option, environment)
     tsk = _parse(data)
     found = tsk.extract_certificate()
@@ -334,7 +336,6 @@ class _Keys:
 
 
 def _on_token(
-    uri: str,
     certificate: Path | None,
     pin: str | None,
     environment: Mapping[str, str],
@@ -358,7 +359,7 @@ def _on_token(
     signing = _Keys.of(_packets(bytes(found))).signing_now()
     if not signing:
         raise _cannot_sign(name, found)
-    token = Token(uri=uri, socket=_socket(environment))
+    token = Token(socket=_socket(environment))
     pin = pin if pin is not None else _asked(ask, f"PIN of the token that holds {name}")
     if pin is None:
         raise PassphraseError(

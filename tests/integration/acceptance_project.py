@@ -100,13 +100,13 @@ package:
     contents:
       - {{src: guides/start.txt, dst: /usr/share/shelf/by-nfpm, type: readme}}
     deb:
-      compression: zstd
+      compression: {deb_compression}
       arch_variant: amd64v1
       triggers: {{interest_noawait: [/usr/share/shelf-plugins], activate_noawait: [shelf-changed]}}
       fields: {{Bugs: "https://shelf.example/bugs?price=$5", Multi-Arch: foreign}}
       scripts: {{rules: debian/rules, templates: debian/templates, config: debian/config}}
     rpm:
-      compression: xz
+      compression: {rpm_compression}
       group: Applications/Shelves
       prefixes: [/usr]
       requires: {{post: [shelf-post]}}
@@ -125,6 +125,12 @@ set -e
 . /usr/share/debconf/confmodule
 db_input medium shelf/boards || true
 db_go
+"""
+_FORGETS = """
+if [ "${DPKG_MAINTSCRIPT_NAME:-}" = postrm ] && [ "$1" = purge ]; then
+    . /usr/share/debconf/confmodule
+    db_purge
+fi
 """
 _ASKS = """
 if [ "${DPKG_MAINTSCRIPT_NAME:-}" = postinst ]; then
@@ -157,7 +163,9 @@ def acceptance_project(folder: Path, version: str) -> Project:
     first = version.startswith("1.0.0")
     own = "    /etc/shelf/dropped.conf: {source: conf/untouched.conf, config: true}\n" if first else ""
     project.write("images/nexus.yaml", _NEXUS.format(version=version))
-    project.write("images/runtime.yaml", _RUNTIME.format(version=version, own=own.rstrip("\n")))
+    deb, rpm = ("zstd", "xz") if first else ("gzip", "gzip")
+    runtime = _RUNTIME.format(version=version, own=own.rstrip("\n"), deb_compression=deb, rpm_compression=rpm)
+    project.write("images/runtime.yaml", runtime)
     for name in ("edited", "untouched", "deleted", "replaced", "optional", "extra/nested"):
         project.write(f"engine/conf/{name}{'' if '/' in name else '.conf'}", f"version = {version}\n")
     for name, text in {"start": "Start here.\n", "deb": "deb\n", "rpm": "rpm\n", "more/deep": "Deep.\n"}.items():
@@ -173,7 +181,7 @@ def acceptance_project(folder: Path, version: str) -> Project:
     project.write("engine/debian/config", _CONFIG).chmod(0o755)
     project.write("engine/debian/rules", "#!/usr/bin/make -f\n")
     for phase in (*PHASES, "pretrans", "posttrans", "verify", "before-remove-rpm"):
-        asks = _ASKS if phase == "after-install" else ""
+        asks = {"after-install": _ASKS, "after-remove": _FORGETS}.get(phase, "")
         project.write(f"engine/scripts/{phase}", f"#!/bin/sh\nset -e\n{asks}{_script(phase, version)}")
     return project
 

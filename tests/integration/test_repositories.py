@@ -474,6 +474,7 @@ gpg --batch --pinentry-mode loopback --passphrase-file pin --generate-key batch
 gpg --armor --export >/shared/certificate.asc
 gpgconf --kill all
 P11_KIT_DEBUG=rpc p11-kit server --name /shared/socket --provider $module "$token" 2>/shared/log
+i=0; until [ -S /shared/socket ]; do i=$((i+1)); [ $i -lt 100 ] || exit 1; sleep 0.1; done
 """
 
 

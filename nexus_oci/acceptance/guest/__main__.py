@@ -16,6 +16,8 @@ _PROGRAMS = {
     "apk": "apk",
     "archlinux": "archlinux",
     "ipk": "ipk",
+    "apt": "repository",
+    "yum": "repository",
     "tar.gz": "archive",
     "tar.zst": "archive",
 }

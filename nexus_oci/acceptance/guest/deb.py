@@ -60,6 +60,9 @@ class Dpkg(PackageManager):
         state, _, version = done.text.strip().partition(" ")
         return version if state == "installed" and not done.code else ""
 
+    def _names(self) -> list[str]:
+        return [self._arch(self.name_of(file)) for file in self.subject.together(self.subject.file)]
+
     def _arch(self, name: str) -> str:
         return f"{name}:{self.subject.foreign}" if self.subject.foreign else name
 
@@ -68,27 +71,27 @@ class Dpkg(PackageManager):
         if self.subject.foreign:
             run("dpkg", "--add-architecture", self.subject.foreign).must()
         with report.check("install", "apt finds its dependencies met", vital=True):
-            self._apt("--simulate", "install", self.subject.file).must()
+            self._apt("--simulate", "install", *self.subject.together(self.subject.file)).must()
 
     def install(self, file: str) -> Done:
         """dpkg itself, once."""
-        return run("dpkg", "--install", file)
+        return run("dpkg", "--install", *self.subject.together(file))
 
     def upgrade(self, file: str) -> Done:
         """apt, which calls dpkg; configuration that was edited stays."""
-        return self._apt("install", file)
+        return self._apt("install", *self.subject.together(file))
 
     def downgrade(self, file: str) -> Done:
         """apt, told that this is meant."""
-        return self._apt("--allow-downgrades", "install", file)
+        return self._apt("--allow-downgrades", "install", *self.subject.together(file))
 
-    def remove(self, name: str) -> Done:
+    def remove(self, name: str) -> Done:  # noqa: ARG002  and what was installed with it
         """Remove, but keep configuration."""
-        return self._apt("remove", self._arch(name))
+        return self._apt("remove", *self._names())
 
-    def purge(self, name: str) -> Done | None:
+    def purge(self, name: str) -> Done | None:  # noqa: ARG002  and what was installed with it
         """Remove configuration too."""
-        return run("dpkg", "--purge", self._arch(name))
+        return run("dpkg", "--purge", *self._names())
 
     def _apt(self, *arguments: str) -> Done:
         keep = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]

@@ -138,9 +138,9 @@ class Lifecycle:
             self.name = self.manager.name_of(self.subject.file)
             self.entries = self.manager.entries(self.subject.file)
             self.units = find_units(entry.path for entry in self.entries)
-        if not self.report.blocked:
+        if self.report.goes_on():
             self.manager.prepare(self.report)
-        if self.report.blocked:
+        if not self.report.goes_on():
             return
         with self.report.check("install", "the package manager installs it", vital=True):
             self.manager.install(self.subject.file).must()
@@ -239,7 +239,7 @@ class Lifecycle:
         with self.report.check(group, "another version takes its place", vital=True):
             change(file).must()
             self._must_be_installed(file)
-        if self.report.blocked:
+        if not self.report.goes_on():
             return
         self._after_change(group, pids)
         if file != self.subject.following:

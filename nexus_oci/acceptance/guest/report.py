@@ -107,6 +107,10 @@ class Report:
             if vital:
                 self.blocked = name
 
+    def goes_on(self) -> bool:
+        """Whether no vital check has failed."""
+        return not self.blocked
+
     def say(self, group: str, name: str, status: str, why: str = "", seconds: float = 0.0) -> None:
         """Write down a result."""
         line = {"group": group, "name": name, "status": status, "why": why, "seconds": round(seconds, 3)}
@@ -116,7 +120,7 @@ class Report:
     def sequence(self, steps: Sequence[tuple[str, Callable[[], None]]]) -> None:
         """Run the steps (a group's name, and what makes its checks) in order, up to a vital check that fails."""
         for group, step in steps:
-            if self.blocked:
+            if not self.goes_on():
                 self.say(group, f"{group}", "skipped", f"not reached, since this failed: {self.blocked}")
             else:
                 step()

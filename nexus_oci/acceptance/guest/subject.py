@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ class Subject:
 
     `version` is what the program says of itself, `health` the command of its health check, `expected` the paths that the
     definition promises. `foreign` is the processor's name, where it is another than the machine's.
-    `allowed` are tags of linters that the definition gives reasons against.
+    `allowed` are tags of linters that the definition gives reasons against. `meta` is the name of the package without files that
+    draws this one in, where there is one. `beside` has what must be installed with a file, by that file.
     """
 
     format: str
@@ -34,6 +35,12 @@ class Subject:
     user: str = ""
     foreign: str = ""
     allowed: tuple[str, ...] = ()
+    meta: str = ""
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+    def together(self, file: str) -> list[str]:
+        """A package's file, and before it what has to be installed with it."""
+        return [self.beside[file], file] if file in self.beside else [file]
 
     def cannot_run(self, paths: Iterable[Path]) -> str:
         """Why the first program among the paths does not run on this machine; empty where it does, or where there is none."""
