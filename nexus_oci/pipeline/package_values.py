@@ -44,10 +44,15 @@ _SYNOPSIS: Final = 80
 """Letters of a package's one-line description."""
 _WIDTH: Final = 78
 """Letters of a line of the longer one."""
+_INTERPRETED: Final = {
+    "missing-dependency-on-libc": "Compiled modules use the C library of their interpreter, which the package depends on.",
+}
 _LINTIAN: Final[Mapping[str, Mapping[str, str]]] = {
     "go": {
         "statically-linked-binary": "Go links its programs statically, so that they run on every Linux of their architecture."
     },
+    "python": _INTERPRETED,
+    "node": _INTERPRETED,
 }
 """What lintian finds in every engine of a runtime, and why it does not hold."""
 
@@ -98,7 +103,7 @@ def linux_package(
         licences=_licences(package, source, read),
         changelog=read.bytes(package.changelog, "package", "changelog").decode(errors="replace") if package.changelog else "",
         meta=_meta(distribution, name, package_format),
-        lintian=_LINTIAN.get(engine.runtime, {}) | package.lintian,
+        lintian=_lintian(engine.runtime, package),
         epoch=stamp.epoch,
         nfpm=dict(package.nfpm),
         program=engine.go.binary if engine.runtime == "go" else engine.name,
@@ -106,6 +111,13 @@ def linux_package(
     depends = found.relations.depends
     own = tuple(one for one in needed(found, words) if one not in depends)
     return replace(found, relations=replace(found.relations, depends=(*depends, *own)))
+
+
+def _lintian(runtime: str, package: Package) -> dict[str, str]:
+    found = dict(_LINTIAN.get(runtime, {}))
+    if not package.manual:
+        found["no-manual-page"] = "The engine's makers wrote no manual page."
+    return found | package.lintian
 
 
 def declared_files(distribution: Distribution, package_format: str) -> dict[str, tuple[PackagedFile, tuple[str, ...]]]:
@@ -274,7 +286,7 @@ def _description(name: str, title: str, texts: Sequence[str]) -> str:
     synopsis = re.sub(
         rf"(?:{re.escape(name)}|{re.escape(title or name)})\b[:,\s]*", "", sentences[0], count=1, flags=re.IGNORECASE
     )
-    synopsis = (synopsis or "program").rstrip(". ")
+    synopsis = (synopsis or f"engine that is called {name}").rstrip(". ")
     if len(synopsis) > _SYNOPSIS:
         cut = synopsis[: _SYNOPSIS + 1]
         synopsis = max(cut.rpartition(", ")[0], cut.rpartition("; ")[0]) or cut.rpartition(" ")[0] or synopsis[:_SYNOPSIS]

@@ -246,8 +246,8 @@ class Testing:
         if other_main:
             files.append(other_main)
             subject = replace(subject, beside={**subject.beside, _place(other): _place(other_main)})
-        key = "preceding" if self.options.former else "following"
-        return replace(subject, **{key: _place(other)}), _places(files)
+        former = _place(other) if self.options.former else ""
+        return replace(subject, preceding=former, following="" if former else _place(other)), _places(files)
 
     def _other(self, artifact: Artifact) -> Path | None:
         """The same package in another version: of several the one whose name goes on like this one's."""

@@ -27,11 +27,14 @@ MACHINES = {"linux/amd64": 62, "linux/arm64": 183}
 _PATIENCE = 30
 
 
-def engine_project(name: str, folder: Path, environment: Mapping[str, str]) -> Project:
-    """One of tests/engines/, in no git repository, as it would be unpacked from an archive."""
+def engine_project(name: str, folder: Path, environment: Mapping[str, str], distribution: str = "container") -> Project:
+    """One of tests/engines/ with one of its distributions, in no git repository, as it would be unpacked from an archive."""
     shutil.copytree(
         REPOSITORY / "tests" / "engines" / name, folder, ignore=shutil.ignore_patterns("dist", "__pycache__", "node_modules")
     )
+    for path in (folder / "images").glob("*.yaml"):
+        if path.stem not in ("nexus", distribution):
+            path.unlink()
     return Project(root=folder, environment=environment)
 
 

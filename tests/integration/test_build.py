@@ -25,9 +25,25 @@ MACHINES = {"linux/amd64": 0x3E, "linux/arm64": 0xB7}
 EPOCH = 1772600767
 """Of the reference project's commit."""
 PROGRAM = "usr/bin/nexus-engine"
-STEPS = {f"image {name} {platform}" for name in ("runtime", "container") for platform in PLATFORMS} | {
-    f"{name} runtime {platform}" for name in ("tar.gz", "deb") for platform in PLATFORMS
+FILES = {
+    "tar.gz": ("nexus-engine-1.0.0-linux-{oci}.tar.gz", "application/gzip"),
+    "tar.zst": ("nexus-engine-1.0.0-linux-{oci}.tar.zst", "application/zstd"),
+    "deb": ("nexus-engine_1.0.0_{oci}.deb", "application/vnd.debian.binary-package"),
+    "rpm": ("nexus-engine-1.0.0-1.{kernel}.rpm", "application/x-rpm"),
+    "srpm": ("nexus-engine-1.0.0-1.{kernel}.src.rpm", "application/x-source-rpm"),
+    "apk": ("nexus-engine_1.0.0-r1_{kernel}.apk", "application/x-alpine-package-keeper-package"),
+    "archlinux": ("nexus-engine-1.0.0-1-{kernel}.pkg.tar.zst", "application/x-alpm-package"),
+    "ipk": ("nexus-engine_1.0.0_{opkg}.ipk", "application/x-opkg-package"),
 }
+"""Format → its file, by the format's own name of the processor, and its media type."""
+META = {"deb": "nexus-engine-runtime_1.0.0_{oci}.deb", "rpm": "nexus-engine-runtime-1.0.0-1.{kernel}.rpm"}
+PROCESSORS = {
+    "linux/amd64": {"oci": "amd64", "kernel": "x86_64", "opkg": "x86_64"},
+    "linux/arm64": {"oci": "arm64", "kernel": "aarch64", "opkg": "aarch64_generic"},
+}
+REPOSITORIES = {"apt runtime", "yum runtime"}
+PACKED = {f"{name} runtime {platform}" for name in FILES for platform in PLATFORMS} | REPOSITORIES
+STEPS = {f"image {name} {platform}" for name in ("runtime", "container") for platform in PLATFORMS} | PACKED
 
 
 def file_digest(path: Path) -> str:
@@ -51,13 +67,13 @@ def own_tar(store: Layout, distribution: str, platform: str) -> bytes:
 
 
 def test_a_build_leaves_every_file_that_is_promised(reference: Reference) -> None:
-    assert sorted(artifacts(reference.dist)) == [
-        "artifacts/runtime/nexus-engine-1.0.0-linux-amd64.tar.gz",
-        "artifacts/runtime/nexus-engine-1.0.0-linux-arm64.tar.gz",
-        "artifacts/runtime/nexus-engine_1.0.0_amd64.deb",
-        "artifacts/runtime/nexus-engine_1.0.0_arm64.deb",
-        "charts/nexus-engine-1.0.0.tgz",
-    ]
+    names = [*(file for file, _ in FILES.values()), *META.values()]
+    found = {path for path in artifacts(reference.dist) if path.split("/")[2:3] not in (["apt"], ["yum"])}
+    assert found == {"charts/nexus-engine-1.0.0.tgz"} | {
+        "artifacts/runtime/" + name.format(**words) for name in names for words in PROCESSORS.values()
+    }
+    repositories = artifacts(reference.dist).keys() - found
+    assert {"artifacts/runtime/apt/dists/stable/Release", "artifacts/runtime/yum/repodata/repomd.xml"} <= repositories
     kept = {"oci", "artifacts", "charts", "SHA256SUMS", "manifest.json", "metadata.json"}
     assert {path.name for path in reference.dist.iterdir()} == kept
     assert set(reference.build.states()) >= STEPS
@@ -96,10 +112,11 @@ def test_manifest_json_lists_every_output_with_its_digest_size_and_media_type(re
     assert places == {
         (None, None, "release"), (None, None, "chart"), ("runtime", None, "image"), ("container", None, "image"),
         *((name, platform, "image") for name in ("runtime", "container") for platform in PLATFORMS),
-        *(("runtime", platform, name) for name in ("tar.gz", "deb") for platform in PLATFORMS),
+        *(("runtime", platform, name) for name in FILES for platform in PLATFORMS),
+        ("runtime", None, "apt"), ("runtime", None, "yum"),
     }  # fmt: skip
-    assert {kind for path, kind in files.items() if path.endswith(".deb")} == {"application/vnd.debian.binary-package"}
-    assert {kind for path, kind in files.items() if path.endswith(".tar.gz")} == {"application/gzip"}
+    for name, kind in FILES.values():
+        assert {files[f"artifacts/runtime/{name.format(**words)}"] for words in PROCESSORS.values()} == {kind}
 
 
 def test_metadata_json_says_what_was_built_from_what_by_what(reference: Reference) -> None:
@@ -138,7 +155,7 @@ def test_the_release_pins_every_image_artifact_and_chart(reference: Reference) -
             assert child["artifactType"] == document["artifactType"]
             assert digest not in named.values()
             subjects.append(document["subject"]["digest"])
-    assert subjects == [named["runtime:1.0.0"]] * 4
+    assert subjects == [named["runtime:1.0.0"]] * (len(PLATFORMS) * len([*FILES, *META]) + len(REPOSITORIES))
 
 
 def test_two_clean_builds_of_one_commit_are_the_same_bytes(
@@ -184,7 +201,8 @@ def test_a_line_of_the_engines_source_builds_what_reads_it_and_no_base(reference
     verdicts = built.done("--json", "plan", "--explain").data["verdicts"]
     assert {step for step, verdict in verdicts.items() if verdict["state"] == "run"} == STEPS
     for step in STEPS:
-        assert verdicts[step]["reasons"] == ["source/internal/api/http.go changed"]
+        made_of_files = "a file that it is made of changed"
+        assert verdicts[step]["reasons"] == [made_of_files if step in REPOSITORIES else "source/internal/api/http.go changed"]
     second = built.done("--json", "--log-format", "json", "build")
     states = second.states()
     assert ran(states) == STEPS
@@ -197,11 +215,11 @@ def test_a_line_of_the_engines_source_builds_what_reads_it_and_no_base(reference
 
 
 def test_a_file_that_only_packages_carry_builds_no_image(reference: Reference, built: Project) -> None:
-    built.edit("images/runtime.yaml", "restart: on-failure", "restart: always")
-    wanted = {f"{name} runtime {platform}" for name in ("tar.gz", "deb") for platform in PLATFORMS}
+    built.edit("images/runtime.yaml", "notify: true", "notify: true\n    restart: always")
     verdicts = built.done("--json", "plan").data["verdicts"]
-    assert {step for step, verdict in verdicts.items() if verdict["state"] == "run"} == wanted
-    states = built.done("--log-format", "json", "build", "--platform", "linux/arm64").states()
+    assert {step for step, verdict in verdicts.items() if verdict["state"] == "run"} == PACKED
+    wanted = ("-f", "deb", "-f", "tar.gz")
+    states = built.done("--log-format", "json", "build", "-d", "runtime", "--platform", "linux/arm64", *wanted).states()
     assert ran(states) == {"tar.gz runtime linux/arm64", "deb runtime linux/arm64"}
     store = Layout(built.dist / "oci")
     assert (

@@ -119,13 +119,13 @@ def test_any_name_is_installed_and_removed_by_dpkg_and_rpm(packages: Path, judge
 
     rpm = judge.put(packages / "small-1.0.0-1.x86_64.rpm")
     judge.run("rpm", "--initdb")
-    judge.run("rpm", "--install", "--nodeps", "--force-debian", rpm)
+    judge.run("rpm", "--install", "--nodeps", rpm)
     assert judge.run(*count) == f"{len(NAMES)}\n711 root\n640 root\n"
     assert judge.run("rpm", "--verify", "small") == ""
     assert judge.run("rpm", "-qf", "--qf", "%{NAME}", "/usr/share/small/names") == "small"
     assert judge.attempt("rpm", "-qf", "/usr/share/doc")[0] != 0
     judge.run("touch", "/var/log/small.log")
-    judge.run("rpm", "--erase", "--nodeps", "--force-debian", "small")
+    judge.run("rpm", "--erase", "--nodeps", "small")
     assert judge.attempt("test", "-e", "/var/log/small.log")[0] == 1
     assert judge.files("/var/lib", "/var/log", "/var/cache", "/root", "/tmp", "/run") == before
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from .lifecycle import Lifecycle, PackageManager
 from .report import Done, Failure, Report, Skipped, listed, run
 from .subject import Subject
-from .tree import Entry, owner_of, snapshot
+from .tree import Entry, differences, owner_of, read_manifest, snapshot
 
 _WORK = Path("/opt/acceptance/unpacked")
 _PREFIX = "/usr/local"
@@ -108,6 +108,8 @@ class Archive(PackageManager):
             listed_files = {line.partition("  ")[2] for line in (top / "SHA256SUMS").read_text().splitlines()}
             files = {str(path.relative_to(top)) for path in top.rglob("*") if path.is_file() and not path.is_symlink()}
             listed([f"{name} is not listed" for name in sorted(files - listed_files - {"SHA256SUMS"})])
+        with report.check("unpack", "owner, mode and content of each file are those of its manifest.json"):
+            listed(differences(read_manifest(top / "manifest.json"), root=f"{top}/"))
         with report.check("unpack", "the program runs from there"):
             self._run_from(top)
 

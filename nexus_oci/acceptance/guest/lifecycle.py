@@ -6,13 +6,13 @@ import pwd
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 from .report import Done, Failure, Report, Skipped, listed, run
 from .subject import Subject
-from .tree import Entry, changes, differences, snapshot
+from .tree import Entry, changes, differences, read_manifest, snapshot
 from .units import (
     Units,
     booted,
@@ -160,6 +160,8 @@ class Lifecycle:
             self.manager.verify(self.name, set())
         with self.report.check("files", "owner, mode and content of each file are the package's"):
             listed(differences(self.entries, present=self.before))
+        with self.report.check("files", "owner, mode and content of each file are those of its manifest.json"):
+            self._manifest()
         with self.report.check("files", "the checksums that the package carries are right"):
             self._checksums()
         with self.report.check("files", "its users exist"):
@@ -175,6 +177,14 @@ class Lifecycle:
             shell = [e.path for e in self.entries if e.path.startswith("/usr/share/bash-completion/") and e.kind == "file"]
             for path in shell:
                 run("bash", "-n", path).must()
+
+    def _manifest(self) -> None:
+        manifests = [entry.path for entry in self.entries if entry.path == f"/usr/share/{self.name}/manifest.json"]
+        if not manifests:
+            raise Skipped("it carries none")
+        for path in manifests:
+            absolute = [replace(entry, path="/" + entry.path.lstrip("/")) for entry in read_manifest(Path(path))]
+            listed(differences(absolute, present=self.before))
 
     def _checksums(self) -> None:
         sums = [entry.path for entry in self.entries if entry.path.endswith("/SHA256SUMS")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import hashlib
+import json
 import os
 import pwd
 import re
@@ -103,6 +104,24 @@ def _differences(entry: Entry, path: Path) -> Iterator[str]:
         yield f"{entry.path} belongs to {owner}:{group}, not to {entry.owner}:{entry.group}"
     if entry.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != entry.sha256:
         yield f"{entry.path} has other content than in the package"
+
+
+def read_manifest(manifest: Path) -> list[Entry]:
+    """The files that a bundle's own manifest.json lists, paths as they are written there."""
+    found = []
+    for item in json.loads(manifest.read_bytes())["files"]:
+        found.append(
+            Entry(
+                path=item["path"],
+                kind=item["type"],
+                mode=int(item["mode"], 8) if "mode" in item else 0o777,
+                owner=item.get("owner", "root"),
+                group=item.get("group", "root"),
+                link=item.get("target", ""),
+                sha256=item.get("sha256", ""),
+            )
+        )
+    return found
 
 
 def owner_of(state: os.stat_result) -> tuple[str, str]:
