@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
@@ -100,8 +99,3 @@ def _read(line: str) -> Check:
         why=str(item["why"]),
         seconds=float(item["seconds"]),
     )
-
-
-def failed(rows: Sequence[Row]) -> bool:
-    """Whether any row has a check that failed."""
-    return any(row.status == "failed" for row in rows)

@@ -35,10 +35,9 @@ def command(
     Without FILE: what the last build left in dist. Prints a table, and exits with 1 where anything failed.
     """
     from nexus_oci.acceptance import junit as report
-    from nexus_oci.acceptance.results import failed
     from nexus_oci.acceptance.table import table
     from nexus_oci.cli.session import Session, parse_platforms
-    from nexus_oci.errors import StoreError
+    from nexus_oci.errors import NexusError, StoreError
     from nexus_oci.pipeline.testing import TestOptions, run_tests
 
     session = Session(console)
@@ -60,8 +59,19 @@ def command(
     except OSError as error:
         raise StoreError(f"{target} cannot be written", why=error.strerror, hint="name another file with --junit") from error
     if console.as_json:
-        console.data({"rows": [row.to_json() for row in rows], "report": str(target), "passed": not failed(rows)})
+        console.data(
+            {
+                "rows": [row.to_json() for row in rows],
+                "report": str(target),
+                "passed": not any(row.status == "failed" for row in rows),
+            }
+        )
     else:
         console.result(table(rows))
-    if failed(rows):
-        raise click.exceptions.Exit(1)
+    bad = [row for row in rows if row.status == "failed"]
+    if bad:
+        raise NexusError(
+            f"{len(bad)} of {len(rows)} did not pass: {', '.join(row.file for row in bad)}",
+            why=bad[0].why.partition("\n")[0],
+            hint=f"{target} has every check",
+        )

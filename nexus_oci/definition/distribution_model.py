@@ -13,6 +13,7 @@ from nexus_oci.definition.nexus_model import Platforms, Tiers
 from nexus_oci.definition.package_model import ARCHIVES, PACKAGES, REPOSITORIES, Format, Package
 from nexus_oci.definition.scalars import (
     AbsolutePath,
+    Apart,
     Duration,
     EnvironmentValue,
     InsidePath,
@@ -100,7 +101,7 @@ class Image(Model):
     """Folders that the engine writes to."""
     labels: Mapping[Line, str] = {}
     """Labels beside the ones that the build writes (org.opencontainers.image.*)."""
-    files: Mapping[PlacePath, InsidePath] = {}
+    files: Annotated[Mapping[PlacePath, InsidePath], Apart] = {}
     """Files and folders to add: where they go in the image, and where they are in the engine's source."""
     healthcheck: Annotated[Healthcheck | None, BeforeValidator(_healthcheck)] = None
     """How Docker asks whether the engine is well; `none` for no such check. Default: the images of Python and Node

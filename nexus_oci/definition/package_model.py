@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, StrictBool
 
 from nexus_oci.definition.model import Model, Written
 from nexus_oci.definition.scalars import (
+    Apart,
     Dependency,
     EnvironmentValue,
     FileMode,
@@ -192,7 +193,7 @@ class Override(Model):
     """Other packages."""
     scripts: Scripts = Scripts()
     """Scripts."""
-    files: Mapping[PlacePath, Annotated[PackagedFile, BeforeValidator(_short_file)]] = {}
+    files: Annotated[Mapping[PlacePath, Annotated[PackagedFile, BeforeValidator(_short_file)]], Apart] = {}
     """Files."""
 
 
@@ -207,7 +208,7 @@ class Package(Model):
     """The part of the archive that it belongs to."""
     priority: Literal["required", "important", "standard", "optional"] = "optional"
     """How needed it is."""
-    files: Mapping[PlacePath, Annotated[PackagedFile, BeforeValidator(_short_file)]] = {}
+    files: Annotated[Mapping[PlacePath, Annotated[PackagedFile, BeforeValidator(_short_file)]], Apart] = {}
     """Files beside the engine itself: where they go, and where they are in the engine's source."""
     user: UserName = ""
     """The system user that the service runs as; made when the package is installed. Default: the package's name, where

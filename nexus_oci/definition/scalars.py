@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Final
 
@@ -113,6 +114,18 @@ def _below_root(text: str) -> str:
     if path == "/":
         raise ValueError("'/' is the root itself; write the path of a file or folder below it")
     return path
+
+
+def _apart(value: Any) -> Any:
+    """Keys that are one path once they are tidied would quietly replace one another."""
+    seen: dict[str, str] = {}
+    for key in value if isinstance(value, Mapping) else ():
+        if isinstance(key, str):
+            tidy = "/".join(part for part in key.split("/") if part not in ("", "."))
+            if tidy in seen:
+                raise ValueError(f"{seen[tidy]!r} and {key!r} are one path; leave one of them out")
+            seen[tidy] = key
+    return value
 
 
 def _go_package(text: str) -> str:
@@ -318,5 +331,7 @@ EnvironmentValue = Annotated[
 ]
 Unique = _Unique()
 """For lists: no value twice."""
+Apart = BeforeValidator(_apart)
+"""For mappings whose keys are paths: no two of them are one once they are tidied."""
 Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), BeforeValidator(_plain_words)]
 """A command in exec form: the program and its arguments, with no shell."""

@@ -24,10 +24,11 @@ PACKAGERS: Final[Mapping[str, str]] = {
     "ipk": "ipk",
 }
 """nfpm's packagers, and the package format whose words each is written in."""
-COMPRESSION: Final[Mapping[str, str]] = {"deb": "xz", "rpm": "zstd:19", "srpm": "zstd:19"}
+COMPRESSION: Final[Mapping[str, str]] = {"deb": "xz", "rpm": "zstd:7", "srpm": "zstd:7"}
 """Packager → what its packages are compressed with; the others have no choice.
 
-dpkg reads zstd only since 1.21.18 (2023), rpm since 4.14 (2017).
+dpkg reads zstd only since 1.21.18 (2023), rpm since 4.14 (2017). Of the reference engine's 7 MB, xz makes 2.85 in 1.9 s, zstd
+3.04 in 0.1 s at level 7, and 2.89 in 0.6 s at level 19.
 """
 BUILD_HOST: Final = "localhost"
 """What an rpm says of the machine that it was made on, whatever that is called."""

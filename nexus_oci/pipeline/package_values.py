@@ -117,7 +117,7 @@ def _lintian(runtime: str, package: Package) -> dict[str, str]:
     found = dict(_LINTIAN.get(runtime, {}))
     if not package.manual:
         found["no-manual-page"] = "The engine's makers wrote no manual page."
-    return found | package.lintian
+    return {**found, **package.lintian}
 
 
 def declared_files(distribution: Distribution, package_format: str) -> dict[str, tuple[PackagedFile, tuple[str, ...]]]:

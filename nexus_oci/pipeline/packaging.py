@@ -26,6 +26,7 @@ from nexus_oci.pipeline.raw_contents import RawFile, raw_files
 from nexus_oci.pipeline.surroundings import placed
 from nexus_oci.render.context import ContextFile, folder, in_memory
 from nexus_oci.staging import program_files
+from nexus_oci.staging.contents import document
 
 if TYPE_CHECKING:
     from nexus_oci.definition.definition import Definition
@@ -79,12 +80,7 @@ class Packaging:
         found: dict[str, Any] = {"top": self.top, "archive": f"/staged/{ARCHIVE}", "archives": archives, "packers": []}
         for packager in self.packagers:
             package = self.package(packager)
-            entry = {
-                "packager": packager,
-                "tree": f"/staged/{packager}",
-                "file": versions.file_name(package, packager),
-                "meta": "",
-            }
+            entry = {"packager": packager, "file": versions.file_name(package, packager), "meta": ""}
             if package.meta and packager in ("deb", "rpm"):
                 entry["meta"] = versions.file_name(replace(package, name=package.meta.name), packager)
             found["packers"].append(entry)
@@ -211,8 +207,7 @@ class Packaging:
             found[f"{at}/changelog.yaml"] = in_memory(changelog)
         fields = self._fields(package, at, found)
         written = nfpm.configuration(package, packager, scripts, f"/{at}/changelog.yaml" if changelog else "", fields)
-        found[f"{at}/nfpm.json"] = in_memory(_json(written))
-        found[f"{at}/entries.json"] = in_memory(_json(self._special(packager)))
+        found[f"{at}/nfpm.head"] = in_memory(_head(written))
         if package.meta and packager in ("deb", "rpm"):
             found |= self._meta_files(package, packager)
         return found
@@ -221,15 +216,13 @@ class Packaging:
         """A second package without files but its own documents, which draws in the first one of the same version."""
         at = f"package/{packager}/meta"
         meta = documents.meta_package(package, packager)
-        found = {
-            f"{at}/tree{path}": in_memory(data, mode) for path, (data, mode) in documents.staged_files(meta, packager).items()
-        }
-        found[f"{at}/tree"] = folder()
+        texts = documents.staged_files(meta, packager)
+        found = {f"package/trees/{packager}.meta{path}": in_memory(data, mode) for path, (data, mode) in texts.items()}
+        found[f"package/trees/{packager}.meta"] = folder()
         changelog = f"/{at}/changelog.yaml" if packager == "rpm" else ""
         if changelog:
             found[f"{at}/changelog.yaml"] = in_memory(documents.nfpm_changelog(meta))
-        found[f"{at}/nfpm.json"] = in_memory(_json(nfpm.configuration(meta, packager, {}, changelog, meta.nfpm)))
-        found[f"{at}/entries.json"] = in_memory(_json({}))
+        found[f"{at}/nfpm.head"] = in_memory(_head(nfpm.configuration(meta, packager, {}, changelog, meta.nfpm)))
         return found
 
     def _fields(self, package: LinuxPackage, at: str, found: dict[str, ContextFile]) -> dict[str, Any]:
@@ -262,7 +255,15 @@ class Packaging:
             "secrets": {"allow": dict(self.distribution.secrets.allow)},
             "texts": "/licences",
             "layouts": [self._layout(layout, name) for layout in self.layouts],
+            "contents": [entry for packager in self.packagers for entry in self._contents(packager)],
         }
+
+    def _contents(self, packager: str) -> list[dict[str, Any]]:
+        """What nfpm's list of contents is made of, for the package and the meta-package."""
+        own = {"tree": f"/staged/{packager}", "output": f"/staged/{packager}.contents", "entries": self._special(packager)}
+        meta = {"tree": f"/package/trees/{packager}.meta", "output": f"/staged/{packager}.meta", "entries": {}}
+        both = [own, meta] if self.package(packager).meta and packager in ("deb", "rpm") else [own]
+        return [{"packager": packager, **entry} for entry in both]
 
     def _layout(self, layout: str, name: str) -> dict[str, Any]:
         special = {path: entry for path, entry in self._special(layout).items() if entry.get("type") != "ghost"}
@@ -327,6 +328,11 @@ def _shared(trees: Mapping[str, Mapping[str, ContextFile]]) -> dict[str, Context
 
 def _moved(path: str, moves: Mapping[str, str]) -> str:
     return path.removeprefix("/usr") if moves and path.startswith("/usr/") else path
+
+
+def _head(data: Mapping[str, Any]) -> bytes:
+    """A configuration of nfpm without its end, which is the list of contents."""
+    return document(data).rstrip().removesuffix("}").rstrip().encode() + b',\n"contents":\n'
 
 
 def _json(data: Any) -> bytes:

@@ -16,6 +16,7 @@ from nexus_oci.oci import media_types
 from nexus_oci.oci.gzip import ENCODER
 from nexus_oci.oci.values import Platform
 from nexus_oci.pipeline.contexts import Stamp, StartingPoints, build_context, template_values
+from nexus_oci.pipeline.file_sizes import size_guard
 from nexus_oci.pipeline.local_images import LocalBase, LocalImages
 from nexus_oci.pipeline.package_values import interpreter_version
 from nexus_oci.pipeline.packagers import Nfpm, find_nfpm
@@ -119,7 +120,7 @@ def assemble(settings: Settings, definition: Definition, checkout: Checkout, loc
     images = LocalImages(
         definition=definition, lock=lock, build_platform=settings.build_platform, folders=template_folders(settings), nfpm=nfpm
     )
-    source = source_files(definition, checkout)
+    source = source_files(definition, checkout, size_guard(definition, wanted))
     labels = release_labels(definition, checkout)
     builds = tuple(
         _build(settings, definition, distribution, platform, images, source, checkout.stamp, labels, packs=packs)

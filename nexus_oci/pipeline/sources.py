@@ -107,12 +107,14 @@ def _git(*arguments: str) -> None:
         )
 
 
-def source_files(definition: Definition, checkout: Checkout) -> dict[str, ContextFile]:
-    """Every file of the source that a build may read, under `source/`."""
+def source_files(
+    definition: Definition, checkout: Checkout, look: Callable[[str, int], None] | None = None
+) -> dict[str, ContextFile]:
+    """Every file of the source that a build may read, under `source/`; `look` is as in `from_tree`."""
     engine = definition.engine
     # A tree that was built elsewhere is taken whole: it may well carry its own node_modules.
     always = VERSION_CONTROL if engine.runtime == "binary" else ALWAYS_IGNORED
-    files = from_tree(checkout.source, "source", engine.source.ignore, always=always)
+    files = from_tree(checkout.source, "source", engine.source.ignore, always=always, look=look)
     definitions = _definition_files(definition, checkout.source)
     files = {name: entry for name, entry in files.items() if not _below(name, definitions)}
     include: tuple[str, ...] = (".",)

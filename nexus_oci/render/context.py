@@ -14,7 +14,7 @@ import re
 import stat
 import tarfile
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -149,11 +149,17 @@ def from_file(path: Path, mode: int | None = None) -> ContextFile:
 
 
 def from_tree(
-    root: Path, prefix: str, ignore: Sequence[str] = (), *, always: Sequence[str] = ALWAYS_IGNORED
+    root: Path,
+    prefix: str,
+    ignore: Sequence[str] = (),
+    *,
+    always: Sequence[str] = ALWAYS_IGNORED,
+    look: Callable[[str, int], None] | None = None,
 ) -> dict[str, ContextFile]:
     """Every file below `root`, under `prefix`, but for what a pattern of `ignore` or `always` matches.
 
-    A pattern stands for a path, or for the last element of one. What an earlier build left is no part of the tree either. Raises
+    A pattern stands for a path, or for the last element of one. What an earlier build left is no part of the tree either. `look`
+    is called with the path below `root` and the size of each file before it is read, and may raise. Raises
     `DefinitionError` for what cannot be read, sockets, devices, names that are no UTF-8, and links that leave the tree.
     """
     patterns = (pattern.removeprefix("./").rstrip("/") for pattern in (*always, *ignore))
@@ -170,7 +176,7 @@ def from_tree(
             if entry.is_dir(follow_symlinks=False):
                 pending.append(f"{inside}/")
             else:
-                found[posixpath.join(prefix, inside)] = _entry(Path(entry.path), inside)
+                found[posixpath.join(prefix, inside)] = _entry(Path(entry.path), inside, look)
     return found
 
 
@@ -190,7 +196,7 @@ def _is_output(folder: Path) -> bool:
     return (folder / "oci" / ".nexus").is_dir() and (folder / "oci" / "oci-layout").is_file()
 
 
-def _entry(path: Path, inside: str) -> ContextFile:
+def _entry(path: Path, inside: str, look: Callable[[str, int], None] | None) -> ContextFile:
     hint = "leave it out with the definition's `source.ignore`"
     if not _is_text(inside):
         raise DefinitionError(f"the name {inside!a} is not UTF-8", why="an image's file names have to be", hint=hint)
@@ -207,6 +213,8 @@ def _entry(path: Path, inside: str) -> ContextFile:
         return ContextFile(mode=0o777, digest="", link=target)
     if not stat.S_ISREG(status.st_mode):
         raise DefinitionError(f"{inside} is neither a file nor a folder", hint=hint)
+    if look is not None:
+        look(inside, status.st_size)
     return from_file(path)
 
 

@@ -1,10 +1,14 @@
-"""Completes nfpm's configuration inside a build: every file of a staged tree becomes an entry of its `contents`.
+"""Lists nfpm's `contents` inside a build: every file of the staged trees, with what the definition says of it.
 
-    cd FOLDER; PYTHONPATH=/nexus python3 -m nexus_oci.staging.contents PACKAGER TREE
+    PYTHONPATH=/nexus PYTHONDONTWRITEBYTECODE=1 python3 -m nexus_oci.staging.contents /package/stage.json
 
-FOLDER has nfpm.json, nfpm's configuration, and entries.json: an absolute path → what is special there (`type` as nfpm names it,
-`mode` in octal digits, `owner`, `group`, `language`, `time`; `disowned` for a folder of somebody else). The result is nfpm.yaml
-beside them. A folder `meta` in it, with the same two files and a `tree` of its own, is another package with an nfpm.yaml too.
+The configuration is that of `stage.py`, where `contents` is a list of the packages to be made:
+
+    {"packager": "deb", "tree": "/staged/deb", "output": "/staged/deb.contents", "entries": {PATH: …}}
+
+An entry of `entries` has what is special about a path: `type` as nfpm names it, `mode` in octal digits, `owner`, `group`,
+`language`, `time`; `disowned` for a folder of somebody else. The output is the end of a configuration of nfpm, so that `cat`
+completes one that lacks only this.
 
 nfpm's own `tree` is not used: it would refuse a second word on any path in it, take modes from the disk, and decide for itself
 which folders are ours.
@@ -89,14 +93,11 @@ def _facts(entry: Mapping[str, Any], mode: int | None = None) -> dict[str, Any]:
     return facts | {key: entry[name] for name, key in (("language", "lang"), ("time", "mtime")) if entry.get(name)}
 
 
-def main(packager: str, tree: str) -> None:
-    """Complete the configuration in the working directory, and that of the meta-package below it."""
-    for place, root in ((Path(), tree), (Path("meta"), "meta/tree")):
-        if (place / "nfpm.json").exists():
-            data = json.loads((place / "nfpm.json").read_text(encoding="utf-8"))
-            entries = json.loads((place / "entries.json").read_text(encoding="utf-8"))
-            data["contents"] = contents(packager, root, entries)
-            (place / "nfpm.yaml").write_text(document(data), encoding="utf-8")
+def main(path: str) -> None:
+    """Write all the lists that the configuration in a file asks for."""
+    for said in json.loads(Path(path).read_text(encoding="utf-8"))["contents"]:
+        listed = contents(said["packager"], said["tree"], said["entries"])
+        Path(said["output"]).write_text(document(listed) + "}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

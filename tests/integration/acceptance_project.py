@@ -149,7 +149,7 @@ def _elf(machine: int, code: bytes) -> bytes:
     return head + struct.pack("<IIQQQQQQ", 1, 5, 0, start, start, size, size, 0x1000) + code
 
 
-_PROGRAMS = {
+PROGRAMS = {
     # mov edi, 0; mov eax, 60; syscall — exit(0)
     "amd64": _elf(62, bytes.fromhex("bf00000000b83c0000000f05")),
     # mov x0, #0; mov x8, #93; svc #0
@@ -172,7 +172,7 @@ def acceptance_project(folder: Path, version: str) -> Project:
         project.write(f"engine/guides/{name}.txt", text)
     project.write("engine/TERMS", _LICENCE.format(version=version))
     project.write("engine/CHANGELOG.md", f"# Changes\n\n## [{version}] - 2026-03-04\n\n- More boards.\n- Fewer nails.\n")
-    for platform, program in _PROGRAMS.items():
+    for platform, program in PROGRAMS.items():
         path = project.write(f"engine/{platform}/bin/shelf", "")
         path.write_bytes(program)
         path.chmod(0o755)

@@ -153,7 +153,7 @@ def test_the_archive_is_installed_and_taken_away_again(shipped: Engine, debian: 
 
 def test_apt_installs_the_deb_beside_debian_s_interpreter(shipped: Engine, debian: Machine, endings: dict[str, str]) -> None:
     package = debian.put(shipped.file(endings["deb"]))
-    debian.run("apt-get", "install", "--yes", "--no-download", package)
+    debian.run("apt-get", "install", "--yes", package)
     serves(debian, shipped, f"/usr/lib/systemd/system/{shipped.name}.service")
     debian.run("apt-get", "purge", "--yes", shipped.name)
     assert debian.attempt("ls", f"/usr/lib/{shipped.name}")[0] == 2

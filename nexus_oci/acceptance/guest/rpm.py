@@ -25,7 +25,7 @@ _NAMES = {
 }
 """Debian's names of what other distributions call otherwise."""
 _NO_FAULTS = {"no-group-tag", "no-signature", "unknown-key"}
-"""What rpmlint calls an error, and is none: groups went out of use, and signatures are looked at in the repository, with their key."""
+"""What rpmlint calls an error, and is none: groups went out of use, and signatures are looked at where their key is."""
 _SPEC = """\
 Name: host
 Version: 1

@@ -108,20 +108,18 @@ def _differences(entry: Entry, path: Path) -> Iterator[str]:
 
 def read_manifest(manifest: Path) -> list[Entry]:
     """The files that a bundle's own manifest.json lists, paths as they are written there."""
-    found = []
-    for item in json.loads(manifest.read_bytes())["files"]:
-        found.append(
-            Entry(
-                path=item["path"],
-                kind=item["type"],
-                mode=int(item["mode"], 8) if "mode" in item else 0o777,
-                owner=item.get("owner", "root"),
-                group=item.get("group", "root"),
-                link=item.get("target", ""),
-                sha256=item.get("sha256", ""),
-            )
+    return [
+        Entry(
+            path=item["path"],
+            kind=item["type"],
+            mode=int(item["mode"], 8) if "mode" in item else 0o777,
+            owner=item.get("owner", "root"),
+            group=item.get("group", "root"),
+            link=item.get("target", ""),
+            sha256=item.get("sha256", ""),
         )
-    return found
+        for item in json.loads(manifest.read_bytes())["files"]
+    ]
 
 
 def owner_of(state: os.stat_result) -> tuple[str, str]:

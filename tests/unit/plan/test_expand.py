@@ -99,7 +99,7 @@ def test_what_the_compile_stage_reads_is_in_every_key(make: Callable[..., Reques
 
 @pytest.mark.parametrize(
     ("file", "steps"),
-    [("package/stage.json", {"tar.gz runtime", "deb runtime"}), ("package/deb/nfpm.json", {"deb runtime"})],
+    [("package/stage.json", {"tar.gz runtime", "deb runtime"}), ("package/deb/nfpm.head", {"deb runtime"})],
 )
 def test_a_file_that_is_only_packed_is_only_in_the_keys_of_what_packs_it(
     make: Callable[..., Request], file: str, steps: set[str]

@@ -68,15 +68,10 @@ def test_the_document_is_json_and_yaml_whatever_the_names_are() -> None:
     assert yaml.safe_load(document({"n": names}).replace("\t", "\\t")) == {"n": names}
 
 
-def test_the_meta_package_beside_it_is_completed_too(tree: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work = tmp_path / "work"
-    (work / "meta/tree/usr/share/doc/all").mkdir(parents=True)
-    (work / "meta/tree/usr/share/doc/all/copyright").write_text("mine")
-    for place in (work, work / "meta"):
-        (place / "nfpm.json").write_text('{"name": "x"}')
-        (place / "entries.json").write_text("{}")
-    monkeypatch.chdir(work)
-    main("deb", tree)
-    own, meta = (json.loads((place / "nfpm.yaml").read_text())["contents"] for place in (work, work / "meta"))
-    assert f"{tree}/usr/bin/shop" in {entry.get("src") for entry in own}
-    assert {entry["dst"] for entry in meta} == {"/usr/share/doc/all", "/usr/share/doc/all/copyright"}
+def test_what_is_written_completes_a_configuration(tree: str, tmp_path: Path) -> None:
+    output = tmp_path.parent / "deb.contents"
+    said = {"packager": "deb", "tree": tree, "entries": {"/usr/bin/shop": {"owner": "shop"}}, "output": str(output)}
+    (tmp_path.parent / "stage.json").write_text(json.dumps({"contents": [said]}))
+    main(str(tmp_path.parent / "stage.json"))
+    whole = json.loads('{"name": "shop", "contents":' + output.read_text())
+    assert whole == {"name": "shop", "contents": contents("deb", tree, {"/usr/bin/shop": {"owner": "shop"}})}
