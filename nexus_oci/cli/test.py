@@ -58,17 +58,11 @@ def command(
         target.write_bytes(report.junit(rows))
     except OSError as error:
         raise StoreError(f"{target} cannot be written", why=error.strerror, hint="name another file with --junit") from error
+    bad = [row for row in rows if row.status == "failed"]
     if console.as_json:
-        console.data(
-            {
-                "rows": [row.to_json() for row in rows],
-                "report": str(target),
-                "passed": not any(row.status == "failed" for row in rows),
-            }
-        )
+        console.data({"rows": [row.to_json() for row in rows], "report": str(target), "passed": not bad})
     else:
         console.result(table(rows))
-    bad = [row for row in rows if row.status == "failed"]
     if bad:
         raise NexusError(
             f"{len(bad)} of {len(rows)} did not pass: {', '.join(row.file for row in bad)}",

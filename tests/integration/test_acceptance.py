@@ -145,8 +145,8 @@ def sabotaged(signed: Project, native: str, tmp_path_factory: pytest.TempPathFac
         ("broken-unit", f"systemd-analyze verify {_NAME}.service", "no-such-program"),
         ("wrong-owner", "owner, mode and content of each file are those of its manifest.json", "belongs to"),
         ("missing-file", "SHA256SUMS is right and lists every file", "runtime.schema.json"),
-        ("cut", "the package can be read", "tar"),
-        ("cut.src.rpm", "rpm reads it as a source package", "rpm"),
+        ("cut", "GNU tar unpacks it to one folder", "tar"),
+        ("cut.src.rpm", "rpm finds its digests right", "DIGESTS NOT OK"),
     ],
 )
 def test_a_sabotaged_file_fails_by_the_name_of_what_is_wrong(

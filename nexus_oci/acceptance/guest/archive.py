@@ -173,7 +173,9 @@ class Archive(PackageManager):
 def test(report: Report, subject: Subject) -> None:
     """Make every check of an archive. Of one whose program does not run here, everything but the service."""
     manager = Archive(subject)
-    stopped = manager.cannot_start()
+    stopped = ""
+    with report.check("unpack", "GNU tar unpacks it to one folder", vital=True):
+        stopped = manager.cannot_start()
     if stopped:
         report.say("service", "install.sh starts the service", "skipped", stopped)
         subject = replace(subject, service="", socket="", user="")

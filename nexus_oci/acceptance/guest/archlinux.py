@@ -100,9 +100,7 @@ class Pacman(PackageManager):
 
     @staticmethod
     def _pacman(*arguments: str) -> Done:
-        done = run("pacman", "--config", _CONFIGURATION, "--noconfirm", "--noprogressbar", *arguments)
-        # A script that fails is told of, but pacman ends well all the same.
-        return Done(argv=done.argv, code=done.code or int("error: " in done.text), text=done.text)
+        return run("pacman", "--config", _CONFIGURATION, "--noconfirm", "--noprogressbar", *arguments).unless("error: ")
 
     def verify(self, name: str, edited: set[str]) -> None:
         """`pacman -Qkk`: every property that .MTREE has of a file."""

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 _LINES = 15
 _TIMEOUT = 300.0
@@ -34,6 +34,10 @@ class Done:
     def last(self, lines: int = _LINES) -> str:
         """The end of what it printed."""
         return "\n".join(self.text.strip().splitlines()[-lines:])
+
+    def unless(self, sign: str) -> Done:
+        """The same, but ended badly where it printed a sign of that: some managers end well though a script failed."""
+        return replace(self, code=self.code or int(sign in self.text))
 
     def must(self) -> str:
         """What it printed; raises `Failure` where it ended badly."""

@@ -26,6 +26,7 @@ _NAMES = {
 """Debian's names of what other distributions call otherwise."""
 _NO_FAULTS = {"no-group-tag", "no-signature", "unknown-key"}
 """What rpmlint calls an error, and is none: groups went out of use, and signatures are looked at where their key is."""
+_FAILED = "scriptlet failed"
 _SPEC = """\
 Name: host
 Version: 1
@@ -89,31 +90,35 @@ class Rpm(PackageManager):
 
     def install(self, file: str) -> Done:
         """rpm itself, once."""
-        return run("rpm", "--install", "--nosignature", *self._foreign(), *self.subject.together(file))
+        return self._rpm("--install", "--nosignature", *self._foreign(), *self.subject.together(file))
 
     def upgrade(self, file: str) -> Done:
         """dnf, which finds its dependencies in the database."""
         if self.subject.foreign:
-            return run("rpm", "--upgrade", *self._foreign(), *self.subject.together(file))
+            return self._rpm("--upgrade", *self._foreign(), *self.subject.together(file))
         return self._dnf("upgrade", *self.subject.together(file))
 
     def downgrade(self, file: str) -> Done:
         """dnf, told that this is meant."""
         if self.subject.foreign:
-            return run("rpm", "--upgrade", "--oldpackage", *self._foreign(), *self.subject.together(file))
+            return self._rpm("--upgrade", "--oldpackage", *self._foreign(), *self.subject.together(file))
         return self._dnf("downgrade", *self.subject.together(file))
 
     def remove(self, name: str) -> Done:  # noqa: ARG002  and what was installed with it
         """rpm itself."""
-        return run("rpm", "--erase", *(self.name_of(file) for file in self.subject.together(self.subject.file)))
+        return self._rpm("--erase", *(self.name_of(file) for file in self.subject.together(self.subject.file)))
 
     def _foreign(self) -> list[str]:
         return ["--ignorearch"] if self.subject.foreign else []
 
     @staticmethod
+    def _rpm(*arguments: str) -> Done:
+        return run("rpm", *arguments).unless(_FAILED)
+
+    @staticmethod
     def _dnf(verb: str, *files: str) -> Done:
         plain = ["--assumeyes", "--disablerepo=*", "--releasever=1", "--setopt=localpkg_gpgcheck=0", "--cacheonly"]
-        return run("dnf", *plain, verb, *files)
+        return run("dnf", *plain, verb, *files).unless(_FAILED)
 
     def verify(self, name: str, edited: set[str]) -> None:
         """`rpm -V`: size, mode, digest, owner, group and links of every file."""
@@ -169,7 +174,8 @@ def install_host() -> None:
     for line in listing.splitlines():
         name, _, version = line.partition(" ")
         plain = version.rpartition(":")[2].partition("-")[0].partition("+")[0]
-        provides += [f"Provides: {one} = {plain}" for one in (name, *_NAMES.get(name, ()))]
+        abi = ".".join(plain.split(".")[:2])
+        provides += [f"Provides: {one} = {abi if one.endswith('(abi)') else plain}" for one in (name, *_NAMES.get(name, ()))]
     with TemporaryDirectory() as folder:
         spec = Path(folder) / "host.spec"
         spec.write_text(_SPEC.format(provides="\n".join(provides)))

@@ -141,6 +141,8 @@ def test_a_fault_of_nexus_yaml(problems: Problems, nexus: str, expected: str) ->
          "'tcp'?"),
         ("distribution: container\nimage: {volumes: [data]}\n", "2:19: image.volumes[1]: 'data' is a relative path; write "
          "where it goes from the root, as in /etc/engine/settings.json"),
+        ("distribution: container\nimage: {files: {/etc/x: y, /etc//x/: z}}\n", "2:16: image.files: '/etc/x' and '/etc//x/' are "
+         "one path; leave one of them out"),
         ("distribution: container\nimage: {files: {/etc/../x: y}}\n", "2:17: image.files: found the key '/etc/../x', "
          "'/etc/../x' is not a plain absolute path; it may hold neither '..' nor '\\'"),
         ("distribution: container\nimage: {files: {/etc/x: /etc/passwd}}\n", "2:25: image.files./etc/x: '/etc/passwd' is an "

@@ -75,7 +75,7 @@ def test_nfpm_leaves_dollars_as_they_are(package: LinuxPackage, tmp_path: Path) 
     package = replace(package, description="costs $5 and ${HOME}", vendor="$V", maintainer="Ann $A <ann@shop.example>")
     data = configuration(package, "deb", {}, fields={"deb": {"fields": {"Price": "$7"}}})
     (tmp_path / "nfpm.yaml").write_text(document(data))
-    command = [NFPM, "package", "--config", "nfpm.yaml", "--packager", "deb", "--target", "x.deb"]
+    command = [str(NFPM), "package", "--config", "nfpm.yaml", "--packager", "deb", "--target", "x.deb"]
     subprocess.run(
         command, cwd=tmp_path, check=True, capture_output=True, env={"DOLLAR": "$", "SOURCE_DATE_EPOCH": "1", "A": "no"}
     )
