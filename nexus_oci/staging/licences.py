@@ -24,6 +24,8 @@ _PROGRAM = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 """How a program begins: Linux, Windows, macOS."""
 _GO_MAGIC = b"\xff Go buildinf:"
 _MOST_METADATA = 1 << 20
+NODE_PACKAGE: Final = re.compile(r"(.*/node_modules/(?:@[^/]+/)?[^/@.][^/]*)/package\.json")
+"""The file that says what an installed Node package is; its folder is the group."""
 GO_LICENCE: Final = """\
 Copyright 2009 The Go Authors.
 
@@ -122,22 +124,44 @@ def _python(items: Sequence[Item], folders: _Folders) -> list[Component]:
     for item in items:
         top, _, name = item.path.rpartition("/")
         if name == "METADATA" and top.endswith(".dist-info") and item.kind == "file" and item.size <= _MOST_METADATA:
-            head = Path(item.place).read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
-            fields = re.findall(r"(?m)^([A-Za-z-]+): *(.*)$", head)
-            values = {key.lower(): value.strip() for key, value in reversed(fields)}
-            listed = {
-                f"{top}/{sub}{value.strip()}" for key, value in fields if key == "License-File" for sub in ("", "licenses/")
-            }
+            about = python_metadata(Path(item.place).read_text(encoding="utf-8", errors="replace"))
+            listed = {f"{top}/{sub}{path}" for path in about.licence_files for sub in ("", "licenses/")}
             found.append(
                 Component(
-                    name=values.get("name", ""),
-                    version=values.get("version", ""),
+                    name=about.name,
+                    version=about.version,
                     kind="python",
-                    licence=_python_licence(values, fields),
+                    licence=about.licence,
                     texts=_texts(folders, top, listed),
                 )
             )
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonMetadata:
+    """What a Python distribution says of itself (core metadata 2.4)."""
+
+    name: str
+    version: str
+    licence: str
+    licence_files: tuple[str, ...]
+    author: str
+    home: str
+
+
+def python_metadata(text: str) -> PythonMetadata:
+    """Reads METADATA or PKG-INFO; a field that is missing is empty."""
+    fields = re.findall(r"(?m)^([A-Za-z-]+): *(.*)$", text.partition("\n\n")[0])
+    values = {key.lower(): value.strip() for key, value in reversed(fields)}
+    return PythonMetadata(
+        name=values.get("name", ""),
+        version=values.get("version", ""),
+        licence=_python_licence(values, fields),
+        licence_files=tuple(value.strip() for key, value in fields if key == "License-File"),
+        author=values.get("author") or values.get("author-email", ""),
+        home=values.get("home-page", ""),
+    )
 
 
 def _python_licence(values: Mapping[str, str], fields: Sequence[tuple[str, str]]) -> str:
@@ -152,7 +176,7 @@ def _python_licence(values: Mapping[str, str], fields: Sequence[tuple[str, str]]
 def _node(items: Sequence[Item], folders: _Folders) -> list[Component]:
     found = []
     for item in items:
-        match = re.fullmatch(r"(.*/node_modules/(?:@[^/]+/)?[^/@.][^/]*)/package\.json", item.path)
+        match = NODE_PACKAGE.fullmatch(item.path)
         if match and item.kind == "file" and item.size <= _MOST_METADATA:
             data = _json(item.place)
             if not isinstance(data.get("name"), str):
@@ -162,7 +186,7 @@ def _node(items: Sequence[Item], folders: _Folders) -> list[Component]:
                     name=data["name"],
                     version=str(data.get("version", "")),
                     kind="node",
-                    licence=_node_licence(data),
+                    licence=node_licence(data),
                     texts=_texts(folders, match[1], ()),
                 )
             )
@@ -177,7 +201,7 @@ def _json(place: str) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _node_licence(data: Mapping[str, Any]) -> str:
+def node_licence(data: Mapping[str, Any]) -> str:
     """The `license` of package.json, or the older forms of it, joined as one SPDX expression."""
     given = data.get("license") or data.get("licenses") or ""
     listed = given if isinstance(given, list) else [given]
@@ -194,28 +218,60 @@ def _texts(folders: _Folders, top: str, listed: Iterable[str]) -> tuple[str, ...
 
 @cache
 def go_modules(place: str) -> frozenset[tuple[str, str]]:
-    """The modules in a Go program, and Go itself as `go`, each with its version; none for any other file.
+    """The modules in a Go program, and Go itself as `go`, each with its version; none for any other file."""
+    with Path(place).open("rb") as file:
+        build = go_build(file)
+    if build is None:
+        return frozenset()
+    return frozenset({("go", build.version), *((module.path, module.version) for module in build.modules)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoModule:
+    """A module in a Go program; `checksum` is as in go.sum, `h1:` and base64, or nothing."""
+
+    path: str
+    version: str
+    checksum: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoBuild:
+    """What Go wrote into a program: its own version, the module of the program itself, and those that it was linked with."""
+
+    version: str
+    main: GoModule | None
+    modules: tuple[GoModule, ...]
+
+
+def go_build(file: BinaryIO) -> GoBuild | None:
+    """The build information of a Go program, from the beginning of its file; None for any other file.
 
     Reads the form that Go has written since 1.18 (debug/buildinfo): after a magic number two strings, each with its length in
     front, are Go's version and, between sentinels of 16 bytes, the lines of `go version -m`.
     """
-    with Path(place).open("rb") as file:
-        if not file.read(4).startswith(_PROGRAM):
-            return frozenset()
-        file.seek(0)
-        data = _from_magic(file)
+    if not file.read(4).startswith(_PROGRAM):
+        return None
+    file.seek(0)
+    data = _from_magic(file)
     if len(data) < 32 or not data[15] & 2:
-        return frozenset()
+        return None
     version, at = _text(data, 32)
     lines, _ = _text(data, at)
-    modules = [("go", version.partition(" ")[0].removeprefix("go"))]
+    main: GoModule | None = None
+    modules: list[GoModule] = []
     for line in lines[16:-16].splitlines():
         kind, *fields = line.split("\t")
-        if kind == "=>":
+        if kind not in ("mod", "dep", "=>") or len(fields) < 2:
+            continue
+        module = GoModule(path=fields[0], version=fields[1], checksum=fields[2] if len(fields) > 2 else "")
+        if kind == "mod":
+            main = module
+            continue
+        if kind == "=>" and modules:
             modules.pop()
-        if kind in ("dep", "=>") and len(fields) > 1:
-            modules.append((fields[0], fields[1]))
-    return frozenset(modules)
+        modules.append(module)
+    return GoBuild(version=version.partition(" ")[0].removeprefix("go"), main=main, modules=tuple(modules))
 
 
 def _from_magic(file: BinaryIO) -> bytes:
