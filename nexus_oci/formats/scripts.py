@@ -13,6 +13,7 @@ alpm-install-scriptlet(5); opkg's package scripts; nfpm's configuration referenc
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -35,7 +36,7 @@ def maintainer_scripts(package: LinuxPackage, package_format: str) -> Mapping[st
     Raises `DefinitionError` for a script of the definition that cannot be run.
     """
     generated: Callable[[LinuxPackage], Mapping[str, Sequence[str]]] = {
-        "deb": _deb, "rpm": _rpm, "apk": _by_case, "archlinux": _by_case, "ipk": _ipk,
+        "deb": _deb, "rpm": _rpm, "apk": _by_case, "archlinux": _archlinux, "ipk": _ipk,
     }[package_format]  # fmt: skip
     parts = generated(package)
     keys = ["preinstall", "postinstall", "preremove", "postremove"]
@@ -149,6 +150,17 @@ def _by_case(package: LinuxPackage) -> Mapping[str, Sequence[str]]:
         "preremove": _when(package, _TURN_OFF),
         "postremove": _when(package, _RELOAD),
     }
+
+
+def _archlinux(package: LinuxPackage) -> Mapping[str, Sequence[str]]:
+    """As for apk. nfpm writes root as the owner of every file of an Arch package, so owners are set once files are in place."""
+    parts = _by_case(package)
+    owners = [
+        f"chown -hR {file.owner}:{file.group} {shlex.quote(file.path)}\n"
+        for file in package.files
+        if {file.owner, file.group} != {"root"} and file.kind not in ("directory", "ghost")
+    ]
+    return {**parts, **{key: [*owners, *parts[key]] for key in ("postinstall", "postupgrade")}}
 
 
 def _ipk(package: LinuxPackage) -> Mapping[str, Sequence[str]]:

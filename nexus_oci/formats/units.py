@@ -34,7 +34,7 @@ _CONFINEMENT = (
     "ProtectControlGroups=yes",
     "ProtectProc=invisible",
     "ProcSubset=pid",
-    "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+    "RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_UNIX",
     "RestrictNamespaces=yes",
     "RestrictRealtime=yes",
     "RestrictSUIDSGID=yes",
@@ -45,7 +45,8 @@ _CONFINEMENT = (
     "SystemCallFilter=~@privileged @resources",
     "SystemCallErrorNumber=EPERM",
 )
-"""Not MemoryDenyWriteExecute: interpreters that compile at run time need it off."""
+"""Not MemoryDenyWriteExecute: interpreters that compile at run time need it off. AF_NETLINK: servers that listen on all addresses
+list them (getifaddrs), as Node's do."""
 
 
 def service_unit(service: ServiceUnit, socket: SocketUnit | None = None) -> bytes:

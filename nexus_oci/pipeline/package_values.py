@@ -52,7 +52,18 @@ _LINTIAN: Final[Mapping[str, Mapping[str, str]]] = {
         "statically-linked-binary": "Go links its programs statically, so that they run on every Linux of their architecture."
     },
     "python": _INTERPRETED,
-    "node": _INTERPRETED,
+    "node": _INTERPRETED
+    | dict.fromkeys(
+        (
+            "executable-not-elf-or-script",
+            "package-contains-eslint-config-file",
+            "package-contains-vcs-control-file",
+            "privacy-breach-generic",
+            "script-not-executable",
+            "wrong-path-for-interpreter",
+        ),
+        "Modules of npm are shipped as their makers published them.",
+    ),
 }
 """What lintian finds in every engine of a runtime, and why it does not hold."""
 

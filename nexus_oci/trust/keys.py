@@ -1,9 +1,9 @@
 """Keys that sign releases, in the files that cosign reads and writes, and the signatures that they make.
 
-A private key is an `ENCRYPTED SIGSTORE PRIVATE KEY` (scrypt, then NaCl's secretbox over PKCS#8), or any PEM private key that OpenSSL
-writes. A public key is PEM of its SubjectPublicKeyInfo (RFC 5280). Signatures are ECDSA over SHA-256 in DER, RSA as PKCS #1 v1.5 over
-SHA-256, or Ed25519: what sigstore's tools take by default. Each of them is deterministic (RFC 6979 for ECDSA): signing the same
-bytes again gives the same bytes.
+A private key is an `ENCRYPTED SIGSTORE PRIVATE KEY` (scrypt, then NaCl's secretbox over PKCS#8), or any PEM private key that
+OpenSSL writes. A public key is PEM of its SubjectPublicKeyInfo (RFC 5280). Signatures are ECDSA over SHA-256 in DER, RSA as
+PKCS #1 v1.5 over SHA-256, or Ed25519: what sigstore's tools take by default. Each of them is deterministic (RFC 6979 for ECDSA):
+signing the same bytes again gives the same bytes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class PublicKey:
     def _key(self) -> AnyPublic:
         from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-        return _known(load_der_public_key(self.der), "the public key")
+        key: AnyPublic = _known(load_der_public_key(self.der), "the public key")
+        return key
 
     @property
     def fingerprint(self) -> str:
@@ -107,8 +108,8 @@ class Signer(Protocol):
         """The key that verifies its signatures."""
         ...
 
-    def sign(self, message: bytes, *, prehashed: bool = False) -> bytes:
-        """A signature over the message. `prehashed` asks for Ed25519ph where the key is an Ed25519 one."""
+    def sign(self, message: bytes) -> bytes:
+        """A signature over the message."""
         ...
 
 
@@ -123,15 +124,15 @@ class PrivateKey:
         """The key that verifies its signatures."""
         return PublicKey(der=_spki(self.key.public_key()))
 
-    def sign(self, message: bytes, *, prehashed: bool = False) -> bytes:
-        """A signature over the message, the same each time. `prehashed` asks for Ed25519ph where the key is an Ed25519 one."""
+    def sign(self, message: bytes) -> bytes:
+        """A signature over the message, the same each time."""
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
 
         if isinstance(self.key, ec.EllipticCurvePrivateKey):
             return self.key.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
         if isinstance(self.key, ed25519.Ed25519PrivateKey):
-            return _sign_prehashed(self.key, message) if prehashed else self.key.sign(message)
+            return self.key.sign(message)
         return self.key.sign(message, padding.PKCS1v15(), hashes.SHA256())
 
 
@@ -250,7 +251,7 @@ def load_private_key(option: str, environment: Mapping[str, str], passphrase: Ca
 
 
 def passphrase_source(option: str | None, environment: Mapping[str, str], ask: Asker | None) -> Callable[[str], bytes | None]:
-    """Where a passphrase comes from: the file or descriptor (`FILE`, `fd:N`) of the option, else the environment, else the prompt.
+    """Where a passphrase comes from: the option's file or descriptor (`FILE`, `fd:N`), else the environment, else the prompt.
 
     What is returned gives None where there is none. A file's first line counts. Raises `UsageError` for one that cannot be read.
     """
@@ -317,14 +318,15 @@ def _opened(document: bytes, passphrase: bytes, name: str) -> bytes:
     try:
         data = json.loads(document)
         kdf, cipher = data["kdf"], data["cipher"]
-        if (kdf["name"], cipher["name"]) != ("scrypt", "nacl/secretbox") or kdf["params"] not in _SCRYPT:
-            raise ValueError(f"its encryption is unknown: {kdf['name']} {kdf['params']}, {cipher['name']}")
+        known = (kdf["name"], cipher["name"]) == ("scrypt", "nacl/secretbox") and kdf["params"] in _SCRYPT
+        parameters: Mapping[str, int] = kdf["params"] if known else {}
         salt, nonce, ciphertext = (
             base64.b64decode(text, validate=True) for text in (kdf["salt"], cipher["nonce"], data["ciphertext"])
         )
-        box = SecretBox(_derived(passphrase, salt, kdf["params"]))
+        box = SecretBox(_derived(passphrase, salt, parameters))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UsageError(f"{name} holds no private key that can be read", why=str(error)) from None
+        why = f"its encryption is none that cosign uses, or it is damaged: {type(error).__name__} {error}"
+        raise UsageError(f"{name} holds no private key that can be read", why=why) from None
     try:
         return box.decrypt(ciphertext, nonce)
     except (CryptoError, ValueError):
@@ -377,15 +379,6 @@ def _create(path: Path, data: bytes, mode: int) -> None:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-
-
-def _sign_prehashed(key: Ed25519PrivateKey, message: bytes) -> bytes:
-    from nacl import bindings
-
-    _, secret = bindings.crypto_sign_seed_keypair(key.private_bytes_raw())
-    state = bindings.crypto_sign_ed25519ph_state()
-    bindings.crypto_sign_ed25519ph_update(state, message)
-    return bindings.crypto_sign_ed25519ph_final_create(state, secret)
 
 
 def _verify_prehashed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:

@@ -13,7 +13,7 @@ from nexus_oci.errors import DefinitionError
 from nexus_oci.formats.package import PACKAGE_FORMATS, PHASES, LinuxPackage, PackageFile, Phase, UserScript
 from nexus_oci.formats.scripts import maintainer_scripts
 
-STAND_INS = ("systemctl", "systemd-sysusers", "systemd-tmpfiles", "deb-systemd-helper", "deb-systemd-invoke")
+STAND_INS = ("chown", "systemctl", "systemd-sysusers", "systemd-tmpfiles", "deb-systemd-helper", "deb-systemd-invoke")
 
 
 def scripts(**texts: str) -> dict[Phase, UserScript]:
@@ -120,6 +120,16 @@ def test_pacman_gets_bodies_of_functions_that_cannot_end_its_shell(package: Linu
     made = maintainer_scripts(replace(package, scripts=scripts(after_install="echo after; exit 0\n")), "archlinux")
     body = b"post_install() {\n" + made["postinstall"] + b"\n}\npost_install 1.0.0-1\necho still here\n"
     assert run(tmp_path, body)[-2:] == ["after", "still here"]
+
+
+def test_pacman_is_told_the_owners_of_files_that_the_packager_forgets(package: LinuxPackage, tmp_path: Path) -> None:
+    files = (
+        PackageFile(path="/etc/shop's/key", kind="config", group="shop"),
+        PackageFile(path="/var/x", kind="directory", owner="shop"),
+    )
+    made = maintainer_scripts(replace(package, files=files), "archlinux")
+    for key in ("postinstall", "postupgrade"):
+        assert [line for line in run(tmp_path, made[key]) if line.startswith("chown")] == ["chown -hR root:shop /etc/shop's/key"]
 
 
 def test_opkg_tells_an_upgrade_by_its_mark(package: LinuxPackage, tmp_path: Path) -> None:
