@@ -44,28 +44,34 @@ _SYNOPSIS: Final = 80
 """Letters of a package's one-line description."""
 _WIDTH: Final = 78
 """Letters of a line of the longer one."""
-_INTERPRETED: Final = {
-    "missing-dependency-on-libc": "Compiled modules use the C library of their interpreter, which the package depends on.",
-}
+_C_LIBRARY: Final = "Compiled modules use the C library of their interpreter, which the package depends on."
+_AS_PUBLISHED: Final = "Modules of npm are shipped as their makers published them."
 _LINTIAN: Final[Mapping[str, Mapping[str, str]]] = {
     "go": {
         "statically-linked-binary": "Go links its programs statically, so that they run on every Linux of their architecture."
     },
-    "python": _INTERPRETED,
-    "node": _INTERPRETED
-    | dict.fromkeys(
-        (
-            "executable-not-elf-or-script",
-            "package-contains-eslint-config-file",
-            "package-contains-vcs-control-file",
-            "privacy-breach-generic",
-            "script-not-executable",
-            "wrong-path-for-interpreter",
-        ),
-        "Modules of npm are shipped as their makers published them.",
-    ),
+    "python": {"missing-dependency-on-libc": _C_LIBRARY},
+    "node": {
+        "missing-dependency-on-libc": _C_LIBRARY,
+        "executable-not-elf-or-script": _AS_PUBLISHED,
+        "package-contains-eslint-config-file": _AS_PUBLISHED,
+        "package-contains-vcs-control-file": _AS_PUBLISHED,
+        "privacy-breach-generic": _AS_PUBLISHED,
+        "script-not-executable": _AS_PUBLISHED,
+        "wrong-path-for-interpreter": _AS_PUBLISHED,
+    },
 }
 """What lintian finds in every engine of a runtime, and why it does not hold."""
+_RPMLINT: Final[Mapping[str, Mapping[str, str]]] = {
+    "node": {
+        "env-script-interpreter": _AS_PUBLISHED,
+        "files-duplicated-waste": _AS_PUBLISHED,
+        "non-executable-script": _AS_PUBLISHED,
+        "script-without-shebang": _AS_PUBLISHED,
+        "zero-length": _AS_PUBLISHED,
+    },
+}
+"""The same of rpmlint."""
 
 
 def linux_package(
@@ -114,7 +120,7 @@ def linux_package(
         licences=_licences(package, source, read),
         changelog=read.bytes(package.changelog, "package", "changelog").decode(errors="replace") if package.changelog else "",
         meta=_meta(distribution, name, package_format),
-        lintian=_lintian(engine.runtime, package),
+        lintian=_lintian(engine.runtime, package, words),
         epoch=stamp.epoch,
         nfpm=dict(package.nfpm),
         program=engine.go.binary if engine.runtime == "go" else engine.name,
@@ -124,7 +130,9 @@ def linux_package(
     return replace(found, relations=replace(found.relations, depends=(*depends, *own)))
 
 
-def _lintian(runtime: str, package: Package) -> dict[str, str]:
+def _lintian(runtime: str, package: Package, package_format: str) -> dict[str, str]:
+    if package_format == "rpm":
+        return {**_RPMLINT.get(runtime, {}), **package.lintian}
     found = dict(_LINTIAN.get(runtime, {}))
     if not package.manual:
         found["no-manual-page"] = "The engine's makers wrote no manual page."

@@ -21,12 +21,17 @@ class File:
     sha256: str
     in_base: bool = False
 
+    @property
+    def shown(self) -> str:
+        """The path as text that every encoding can say; bytes that are no UTF-8 are replaced."""
+        return shown_path(self.path)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A package of others. `licence` is what it declares of itself, as it wrote it; `files` are those that it owns or is inside of.
+    """A package of others. `licence` is what it declares of itself, as an SPDX expression; `files` are those that it owns.
 
-    `purl` names it everywhere (package-url). `evidence` are the files that told of it.
+    `purl` names it everywhere (package-url). `evidence` are the files that told of it: a module of a program is in one.
     """
 
     kind: Kind
@@ -92,3 +97,8 @@ def document_id(subject: Subject, form: str) -> uuid.UUID:
 def short_id(text: str) -> str:
     """Twelve hexadecimal digits that stand for a longer name where only few characters are allowed."""
     return digest_of(text.encode("utf-8", "surrogateescape")).short
+
+
+def shown_path(path: str) -> str:
+    """A path of a tar as text that every encoding can say; bytes that are no UTF-8 are replaced."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -51,6 +51,14 @@ class Bundle:
         """Whether the key signed it. The hint is not looked at: anybody can write one."""
         return key.verify(self.signature, pre_authentication(_IN_TOTO, self.payload))
 
+    def signs(self, digest: Digest) -> bool:
+        """Whether it says that this manifest is signed, and nothing of others."""
+        try:
+            said = self.statement
+        except VerificationError:
+            return False
+        return said.predicate_type == SIGNATURE and said.subjects == (digest,)
+
     @property
     def statement(self) -> Statement:
         """What the signed bytes say; raises `VerificationError` where that is no statement, version 1."""

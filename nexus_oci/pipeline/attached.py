@@ -1,0 +1,154 @@
+"""The signatures attached to a manifest, in a store or a registry, as they were found: nothing of them is believed yet."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nexus_oci.errors import NexusError, NotFoundError, VerificationError
+from nexus_oci.oci import media_types
+from nexus_oci.oci.store import Store, VerifiedReader
+from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Descriptor, Digest, Manifest
+from nexus_oci.pipeline.subjects import ARTIFACT_TYPES
+from nexus_oci.transfer.ends import Source
+from nexus_oci.trust.cosign import SimpleSignature, signature_layers, signature_tag, signed_by_tag
+from nexus_oci.trust.dsse import BUNDLE, Bundle, read_bundle
+
+Locate = Callable[[Digest], Sequence[Descriptor]]
+"""Finds the images of signatures that stand under a manifest's `.sig` tags."""
+
+
+@dataclass(kw_only=True)
+class Attached:
+    """Signatures as they were read; `faults` are those that could not be, `others` what is of a kind that is not judged here."""
+
+    simple: list[SimpleSignature] = field(default_factory=list)
+    bundles: list[Bundle] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+
+def read_attached(source: Source, locate: Locate, digest: Digest) -> Attached:
+    """Every signature attached to a manifest, under a tag or by reference. What cannot be read becomes a fault."""
+    found = Attached()
+    for place, read in (("tag", _read_tagged), ("referrers", _read_referrers)):
+        try:
+            read(source, locate, digest, found)
+        except NexusError as error:
+            found.faults.append(f"the signatures of {digest} ({place}) cannot be read: {error.what}")
+    return found
+
+
+def _read_tagged(source: Source, locate: Locate, digest: Digest, found: Attached) -> None:
+    for descriptor in locate(digest):
+        for layer, signature in signature_layers(source.manifest(descriptor)):
+            one = SimpleSignature(payload=read_blob(source, layer), signature=signature)
+            if one not in found.simple:
+                found.simple.append(one)
+
+
+def _read_referrers(source: Source, _: Locate, digest: Digest, found: Attached) -> None:
+    for descriptor in source.referrers(digest):
+        manifest = source.manifest(descriptor)
+        if manifest.artifact_type == BUNDLE:
+            _read_bundle(source, manifest, found)
+        elif manifest.artifact_type not in ARTIFACT_TYPES:
+            found.others.append(f"{descriptor.digest}, which refers to {digest}, is of type {manifest.artifact_type}")
+
+
+def _read_bundle(source: Source, manifest: Manifest, found: Attached) -> None:
+    name = f"the bundle {manifest.descriptor.digest}"
+    try:
+        if len(manifest.layers) != 1:
+            raise VerificationError(f"it has {len(manifest.layers)} layers")
+        bundle = read_bundle(read_blob(source, manifest.layers[0]))
+    except NexusError as error:
+        found.faults.append(f"{name} cannot be read: {error.what}")
+        return
+    if bundle is None:
+        found.others.append(f"{name} was made with a certificate")
+    else:
+        found.bundles.append(bundle)
+
+
+def read_blob(source: Source, blob: Descriptor) -> bytes:
+    """A small blob, hashed while it is read, whatever the source remembers of it; raises `VerificationError`."""
+    if blob.size > MAX_MANIFEST_SIZE:
+        raise VerificationError(f"blob {blob.digest} is too large for a signature", why=f"it has {blob.size} bytes")
+    with VerifiedReader(source.open_blob(blob, verify=False), blob, f"blob {blob.digest}") as reader:
+        return b"".join(reader)
+
+
+def in_registry(source: Source) -> Locate:
+    """Looks in one repository of a registry."""
+
+    def locate(digest: Digest) -> Sequence[Descriptor]:
+        with contextlib.suppress(NotFoundError):
+            return [source.resolve(signature_tag(digest))]
+        return []
+
+    return locate
+
+
+def in_store(store: Store) -> Locate:
+    """Looks at every name of a store, as it is now."""
+    found: defaultdict[Digest, dict[Digest, Descriptor]] = defaultdict(dict)
+    for name, entry in store.tags().items():
+        digest = signed_by_tag(name.rpartition(":")[2])
+        if digest is not None:
+            found[digest][entry.digest] = entry
+    return lambda digest: list(found[digest].values()) if digest in found else []
+
+
+def signature_names(store: Store) -> dict[str, Digest]:
+    """Every name in a store under which signatures stand, and the manifest that they are of."""
+    names = ((name, signed_by_tag(name.rpartition(":")[2])) for name in store.tags())
+    return {name: digest for name, digest in names if digest is not None}
+
+
+def surviving(
+    store: Store, names: Mapping[str, Descriptor], artifacts: Iterable[Descriptor]
+) -> tuple[list[Descriptor], list[str]]:
+    """What stays of signatures when a store gets new names: the entries to keep without a name, and the names to take away.
+
+    `artifacts` are the entries without a name that come with the new ones. A signature stays while a name leads to its subject.
+    """
+    signatures = signature_names(store)
+    named = [entry for name, entry in {**store.tags(), **names}.items() if name not in signatures]
+    reachable: set[Digest] = set()
+    _reach(store, [*named, *artifacts], reachable)
+    loose = {
+        entry.digest: (entry, about)
+        for entry in store.entries()
+        if entry.is_manifest and (about := _about(store, entry)) is not None
+    }
+    kept: dict[Digest, Descriptor] = {}
+    while fresh := [entry for entry, about in loose.values() if about in reachable and entry.digest not in kept]:
+        kept |= {entry.digest: entry for entry in fresh}
+        _reach(store, fresh, reachable)
+    return list(kept.values()), [name for name, digest in signatures.items() if digest not in reachable]
+
+
+def _about(store: Store, entry: Descriptor) -> Digest | None:
+    """The subject of an entry that has no name and is none of a build's own artifacts."""
+    if media_types.REF_NAME in entry.annotations or entry.artifact_type in ARTIFACT_TYPES:
+        return None
+    try:
+        subject = store.manifest(entry).subject
+    except NexusError:
+        return None
+    return subject.digest if subject else None
+
+
+def _reach(store: Store, roots: Iterable[Descriptor], reachable: set[Digest]) -> None:
+    pending = list(roots)
+    while pending:
+        descriptor = pending.pop()
+        if descriptor.digest in reachable:
+            continue
+        reachable.add(descriptor.digest)
+        if descriptor.is_index:
+            with contextlib.suppress(NexusError):
+                pending += store.manifest(descriptor).manifests
