@@ -10,7 +10,7 @@ import click
 
 from nexus_oci.cli.console import Console, human_size
 from nexus_oci.cli.options import openpgp_key as read_key
-from nexus_oci.cli.options import openpgp_options
+from nexus_oci.cli.options import openpgp_options, read_signer, signing_options
 
 if TYPE_CHECKING:
     from nexus_oci.release.outputs import Output
@@ -38,6 +38,8 @@ def _summary(outputs: Iterable[Output]) -> Iterator[str]:
 @click.option("--jobs", "-j", default=4, show_default=True, type=click.IntRange(1, 64), help="Steps at once.")
 @click.option("--locked", is_flag=True, help="Fail where a locked package is gone, rather than refresh the lock.")
 @click.option("--no-cache", is_flag=True, help="Let the engine run every stage anew.")
+@click.option("--sbom", is_flag=True, help="Write an SBOM in SPDX and CycloneDX for every image and artifact.")
+@signing_options("--sign", "sign")
 @openpgp_options
 @click.pass_obj
 def command(
@@ -49,6 +51,10 @@ def command(
     jobs: int,
     locked: bool,
     no_cache: bool,
+    sbom: bool,
+    sign: str | None,
+    passphrase_file: str | None,
+    identity: str | None,
     openpgp_key: str | None,
     openpgp_passphrase_file: Path | None,
     openpgp_certificate: Path | None,
@@ -61,10 +67,19 @@ def command(
     from nexus_oci.pipeline.build import BuildOptions, build_release
 
     key = read_key(console, openpgp_key, openpgp_passphrase_file, openpgp_certificate)
+    signer = read_signer(console, sign, passphrase_file) if sign else None
     session = Session(console)
     with session.display() as display:
         settings = session.settings(distributions=distributions, platforms=platforms, formats=formats, key=key, say=display.say)
-        options = BuildOptions(output=output or console.dist, jobs=jobs, locked=locked, no_cache=no_cache)
+        options = BuildOptions(
+            output=output or console.dist,
+            jobs=jobs,
+            locked=locked,
+            no_cache=no_cache,
+            signer=signer,
+            identity=identity,
+            sbom=sbom,
+        )
         release = build_release(settings, options, session.engine, display)
         for line in () if console.quiet else _summary(release.outputs):
             display.say(line)

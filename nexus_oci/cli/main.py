@@ -29,9 +29,11 @@ VERBS = {
     "build": "Build the distributions into the store.",
     "test": "Install, start, check, upgrade and remove each package in containers with systemd.",
     "ls": "Show a store or a registry's release as a tree with sizes.",
+    "keygen": "Make a key pair that signs releases, in the format of cosign.",
+    "sign": "Sign every manifest of a release, in a store or a registry.",
     "push": "Push a release to HOST/NAMESPACE; tags come last.",
     "pull": "Bring a release, or one format of it, back to disk.",
-    "verify": "Recompute every digest of a release.",
+    "verify": "Recompute every digest of a release, and check who signed it.",
     "lock": "Choose and pin the packages and images of the bases anew.",
 }
 

@@ -11,6 +11,7 @@ import click
 from nexus_oci.cli.console import Console
 
 if TYPE_CHECKING:
+    from nexus_oci.trust.keys import Signer
     from nexus_oci.trust.openpgp import SigningKey
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -53,12 +54,36 @@ def openpgp_key(console: Console, key: str | None, passphrase_file: Path | None,
     named = option_of(key, console.environment)
     if named is None:
         return None
-    return load_key(
-        named, environment=console.environment, passphrase_file=passphrase_file, certificate=certificate, ask=_asker()
-    )
+    return load_key(named, environment=console.environment, passphrase_file=passphrase_file, certificate=certificate, ask=asker())
 
 
-def _asker() -> Callable[[str], str] | None:
+def signing_options(*names: str, required: bool = False) -> Callable[[_F], _F]:
+    """The key that signs manifests, under the option's `names`; where its passphrase is; and whom the signatures name."""
+
+    def decorate(command: _F) -> _F:
+        for option in (
+            click.option(
+                "--identity", metavar="HOST/NAMESPACE", help="Where signatures say the release is. Default: `registry`."
+            ),
+            click.option("--passphrase-file", metavar="FILE|fd:N", help="What holds that key's passphrase, in its first line."),
+            click.option(
+                *names, required=required, metavar="KEY", help="The private key that signs manifests: FILE or env:NAME."
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def read_signer(console: Console, key: str, passphrase_file: str | None) -> Signer:
+    """The key that signs manifests, read and opened."""
+    from nexus_oci.trust.keys import load_private_key, passphrase_source
+
+    return load_private_key(key, console.environment, passphrase_source(passphrase_file, console.environment, asker()))
+
+
+def asker() -> Callable[[str], str] | None:
     """Asks on the terminal, where there is one."""
     import sys
     from getpass import getpass

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexus_oci.cli.console import Console
-from nexus_oci.errors import UsageError
+from nexus_oci.errors import NotFoundError, UsageError
 from nexus_oci.oci.values import Platform
 
 if TYPE_CHECKING:
@@ -83,16 +83,23 @@ def parse_platforms(texts: tuple[str, ...]) -> tuple[Platform, ...]:
 
 def open_release(console: Console, target: str | None, release: str | None, access: Access) -> tuple[Source, Descriptor]:
     """The one release, or image, that a folder or a reference names; raises `NotFoundError` where there are several."""
-    from nexus_oci.errors import NotFoundError
-
     source, roots = open_all(console, target, release, access)
+    return source, _only(roots)
+
+
+def only_root(store: Store, release: str | None) -> Descriptor:
+    """The one release, or image, of a store; raises as `open_release` does."""
+    return _only(_roots(store, release))
+
+
+def _only(roots: list[tuple[str, Descriptor]]) -> Descriptor:
     if len(roots) != 1:
         raise NotFoundError(
             "the store has several releases" if roots else "the store is empty",
             why=f"it has {', '.join(name for name, _ in roots) or 'nothing'}",
             hint="name one with --release" if roots else "run `nexus-oci build` first",
         )
-    return source, roots[0][1]
+    return roots[0][1]
 
 
 def open_all(
@@ -102,7 +109,7 @@ def open_all(
 
     Without a `target`, what a build here left.
     """
-    store = _store(console, target)
+    store = find_store(console, target)
     if store is None:
         assert target is not None  # noqa: S101  without one there is a store or an error
         source, root = _in_registry(target, access)
@@ -114,8 +121,10 @@ def open_all(
 
 def _roots(store: Store, release: str | None) -> list[tuple[str, Descriptor]]:
     from nexus_oci.oci import media_types
+    from nexus_oci.pipeline.attached import signature_names
 
-    tags = store.tags()
+    signatures = signature_names(store)
+    tags = {name: entry for name, entry in store.tags().items() if name not in signatures}
     if release is not None:
         from nexus_oci.pipeline.push import find_release
 
@@ -128,7 +137,7 @@ def _roots(store: Store, release: str | None) -> list[tuple[str, Descriptor]]:
     return releases or sorted(tags.items()) or [(entry.digest.short, entry) for entry in store.entries()]
 
 
-def _store(console: Console, target: str | None) -> Store | None:
+def find_store(console: Console, target: str | None) -> Store | None:
     """The store in a folder, or in the `oci` folder below it; None where the target is a reference."""
     from nexus_oci.oci.store import Store
 

@@ -2,27 +2,151 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nexus_oci.cli.console import Console, human_size
 from nexus_oci.cli.options import access, transfer_options
-from nexus_oci.errors import VerificationError
+from nexus_oci.errors import UsageError, VerificationError
+
+if TYPE_CHECKING:
+    from nexus_oci.oci.values import Descriptor
+    from nexus_oci.pipeline.registries import Access
+    from nexus_oci.pipeline.verify import Believed, Verification
+    from nexus_oci.transfer.ends import Source
+    from nexus_oci.trust.verification import Trust, TrustedKey
+
+_PATH = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command()
-@click.argument("target", metavar="[REFERENCE|DIST]", required=False)
+@click.argument("target", metavar="[REFERENCE|DIST|FILE]", required=False)
 @click.option("--release", help="The version to verify, where a store has several.")
+@click.option("--key", "keys", type=_PATH, multiple=True, help="A public key; repeatable: any one of them is enough.")
+@click.option("--trust", "trust_file", type=_PATH, help="A file of keys, each with its time and scope, and of what is revoked.")
+@click.option("--signature", type=_PATH, help="The signature of FILE. Default: FILE.sig.")
+@click.option("--offline", is_flag=True, help="Open no connection: only what is on this disk can be verified.")
+@click.option("--shallow", is_flag=True, help="Manifests and signatures only; no blobs.")
+@click.option("--verbose", "-v", is_flag=True, help="Say each step on stderr.")
 @transfer_options
 @click.pass_obj
-def command(console: Console, target: str | None, release: str | None, plain_http: bool, ca_file: Path | None, jobs: int) -> None:
-    """Read everything that a release holds, in a store or a registry, and recompute every digest and size."""
-    from nexus_oci.cli.session import open_release
-    from nexus_oci.pipeline.verify import verify_graph
+def command(
+    console: Console,
+    target: str | None,
+    release: str | None,
+    keys: tuple[Path, ...],
+    trust_file: Path | None,
+    signature: Path | None,
+    offline: bool,
+    shallow: bool,
+    verbose: bool,
+    plain_http: bool,
+    ca_file: Path | None,
+    jobs: int,
+) -> None:
+    """Read everything that a release holds, in a store or a registry, recompute every digest and size, and check who signed it.
 
-    source, root = open_release(console, target, release, access(console, plain_http, ca_file))
-    result = verify_graph(source, root, jobs=jobs)
+    1. The reference is resolved to a digest, once. 2. Every manifest is read and hashed. 3. Every blob too. 4. Images are what
+    their configs say. 5. Artifacts refer to an index of the release. 6. With --key or --trust, the root and every part of a
+    release has to be signed by a trusted key, and SHA256SUMS beside a store too. Of a FILE the detached signature is checked.
+    """
+    from nexus_oci.pipeline.verify import verify_release
+
+    trust = _trust(keys, trust_file)
+    file = _file(console, target)
+    if file is not None:
+        _verify_file(console, file, trust, signature)
+        return
+    if signature is not None:
+        raise UsageError("--signature is for a FILE", why="the signatures of a release are in its store or registry")
+    source, root, believed, folder = _open(console, target, release, trust, offline, access(console, plain_http, ca_file))
+    result = verify_release(
+        source, root, believed, shallow=shallow, jobs=jobs, on_step=console.say if verbose else lambda _: None
+    )
+    signer = _check_sums(folder, trust, result, shallow=shallow)
+    _report(console, target, root, result, signer)
+
+
+def _trust(keys: Sequence[Path], trust_file: Path | None) -> Trust | None:
+    if not keys and trust_file is None:
+        return None
+    from nexus_oci.trust.verification import Trust, load_trust, trusted_file
+
+    trust = load_trust(trust_file) if trust_file else Trust(keys=())
+    return trust.with_keys([trusted_file(path) for path in keys])
+
+
+def _file(console: Console, target: str | None) -> Path | None:
+    """The file that the target names; None where it is a folder or a reference."""
+    paths = [Path(target), console.directory / target] if target is not None else []
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _verify_file(console: Console, path: Path, trust: Trust | None, signature: Path | None) -> None:
+    from nexus_oci.pipeline.verify_files import verify_file
+
+    if trust is None:
+        raise UsageError(f"{path} is a file, and no key was given", hint="name the public key with --key, or --trust")
+    found = verify_file(path, trust, datetime.now(UTC), signature)
+    if console.as_json:
+        console.data({"file": str(path), "verified": True, "key": found.key.name, "fingerprint": found.key.key.fingerprint})
+    else:
+        console.result(f"verified {path}: signed by {found.key.name}")
+
+
+def _open(
+    console: Console, target: str | None, release: str | None, trust: Trust | None, offline: bool, registries: Access
+) -> tuple[Source, Descriptor, Believed | None, Path | None]:
+    """Where the release is read from, its digest, what its signatures are judged by, and the folder of a store."""
+    from nexus_oci.cli.session import find_store, only_root
+    from nexus_oci.oci.reference import Reference
+    from nexus_oci.pipeline.attached import in_registry, in_store
+    from nexus_oci.pipeline.subjects import place_of, store_repository
+    from nexus_oci.pipeline.verify import Believed
+    from nexus_oci.transfer.store_end import StoreEnd
+
+    now = datetime.now(UTC)
+    store = find_store(console, target)
+    if store is not None:
+        root = only_root(store, release)
+        repository = store_repository(store.tags(), root)
+        locate = in_store(store)
+        believed = Believed(trust=trust, now=now, locate=locate, repository=repository) if trust else None
+        return StoreEnd(store), root, believed, store.root.parent
+    assert target is not None  # noqa: S101  without one there is a store or an error
+    reference = Reference.parse(target)
+    if offline:
+        raise UsageError(
+            f"{target} is in a registry, and --offline forbids to ask it",
+            hint="pull it first, and verify what was pulled",
+        )
+    end = registries.end(reference)
+    root = end.resolve(reference.target)
+    prefix, repository = place_of(reference, end.manifest(root))
+    if trust is None:
+        return end, root, None, None
+    believed = Believed(trust=trust, now=now, locate=in_registry(end), repository=repository, prefix=prefix)
+    return end, root, believed, None
+
+
+def _check_sums(folder: Path | None, trust: Trust | None, result: Verification, *, shallow: bool) -> TrustedKey | None:
+    """Judge the list of files beside a store, and the files; who signed it."""
+    if folder is None or trust is None:
+        return None
+    from nexus_oci.pipeline.verify_files import sums_verified
+
+    faults, notes, key = sums_verified(folder, trust, datetime.now(UTC), hash_files=not shallow)
+    result.faults += faults
+    result.unchecked += notes
+    return key
+
+
+def _report(console: Console, target: str | None, root: Descriptor, result: Verification, sums: TrustedKey | None) -> None:
+    checked = result.signatures.checked if result.signatures else ()
     if console.as_json:
         console.data(
             {
@@ -32,6 +156,9 @@ def command(console: Console, target: str | None, release: str | None, plain_htt
                 "size": result.size,
                 "faults": result.faults,
                 "verified": not result.faults,
+                "signatures": [one.to_json() for one in checked],
+                "files": {"SHA256SUMS": sums.name} if sums else {},
+                "unchecked": result.unchecked,
             }
         )
     if result.faults:
@@ -40,5 +167,23 @@ def command(console: Console, target: str | None, release: str | None, plain_htt
             why="; ".join(result.faults[:10]),
             hint="build or pull it again, and do not use what is there",
         )
-    if not console.as_json:
-        console.result(f"verified {root.digest}: {result.manifests} manifests, {result.blobs} blobs, {human_size(result.size)}")
+    if console.as_json:
+        return
+    console.result(f"verified {root.digest}: {result.manifests} manifests, {result.blobs} blobs, {human_size(result.size)}")
+    for one in checked:
+        console.result(_row(one))
+    if sums is not None:
+        console.result(f"  {'files':<10} {'SHA256SUMS':<44} {sums.name}")
+    for note in () if console.quiet else result.unchecked:
+        console.say(f"not checked: {note}")
+
+
+def _row(one: Any) -> str:
+    """A line of the table: what, where, digest, and by whom it is signed, in which forms."""
+    forms: dict[str, list[str]] = {}
+    for form, key in one.signers:
+        forms.setdefault(key.name, []).append(form)
+    who = ", ".join(f"{name} ({', '.join(sorted(set(found)))})" for name, found in forms.items())
+    subject = one.subject
+    place = f"{subject.repositories[0]}@{subject.digest.short}"
+    return f"  {subject.kind:<10} {place:<44} {who or 'covered by the index above it'}"

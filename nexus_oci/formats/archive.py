@@ -207,15 +207,15 @@ put() {{
         say "would install $destdir$2"
         return 0
     fi
-    make_folder "$(dirname -- "$2")"
+    make_folder "${{2%/*}}"
     if [ -L "$1" ]; then
         rm -f -- "$destdir$2"
         ln -s -- "$(readlink -- "$1")" "$destdir$2"
         return 0
     fi
+    [ ! -e "$destdir$2.installing" ] || rm -f -- "$destdir$2.installing"
     cat <"$1" >"$destdir$2.installing"
-    if [ -x "$1" ]; then mode=755; else mode=644; fi
-    chmod "$mode" "$destdir$2.installing"
+    [ ! -x "$1" ] || chmod 755 "$destdir$2.installing"
     mv -f -- "$destdir$2.installing" "$destdir$2"
 }}
 

@@ -357,15 +357,22 @@ class Store:
         raise NotFoundError(f"{name!r} is not in the store {self.root}", why=f"it has {known}")
 
     def replace_tags(
-        self, entries: Mapping[str, Descriptor], untagged: Iterable[Descriptor] = (), *, keep_untagged: bool = False
+        self,
+        entries: Mapping[str, Descriptor],
+        untagged: Iterable[Descriptor] = (),
+        *,
+        keep_untagged: bool = False,
+        without: Iterable[str] = (),
     ) -> None:
-        """Name several manifests in one atomic step. Other tags stay as they are.
+        """Name several manifests in one atomic step. Other tags stay as they are, but for those in `without`, which go.
 
         `untagged` are then the only entries without a tag, or with `keep_untagged` stand beside those that are there.
         """
         with self._locked():
             before = self.entries()
-            tags = _tags(before) | {name: _named(descriptor, name) for name, descriptor in entries.items()}
+            gone = frozenset(without)
+            stay = {name: entry for name, entry in _tags(before).items() if name not in gone}
+            tags = stay | {name: _named(descriptor, name) for name, descriptor in entries.items()}
             named = {entry.digest for entry in tags.values()}
             kept = [entry for entry in before if keep_untagged and _tag(entry) is None]
             rest = [*map(_unnamed, untagged), *kept]

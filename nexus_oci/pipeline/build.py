@@ -16,20 +16,30 @@ from nexus_oci.docker_engine import Engine
 from nexus_oci.errors import NexusError
 from nexus_oci.oci.store import Store
 from nexus_oci.pipeline.building import Builder, Built
+from nexus_oci.pipeline.describe import check_libraries
 from nexus_oci.pipeline.local_images import base_specs
 from nexus_oci.pipeline.progress import Progress
 from nexus_oci.pipeline.project import LOCK_FILE, Project, Settings, assemble, load_project
 from nexus_oci.pipeline.releasing import Release, assemble_release, build_metadata
+from nexus_oci.pipeline.signing_release import sign_store
+from nexus_oci.trust.keys import Signer
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """How to build: `jobs` steps at once; `locked` refuses to replace what the lock names; `no_cache` asks the engine afresh."""
+    """How to build: `jobs` steps at once; `locked` refuses to replace what the lock names; `no_cache` asks the engine afresh.
+
+    `signer` then signs the release; its signatures name `identity`, HOST/NAMESPACE, or else the definition's registry.
+    With `sbom` the files of the release have an SBOM in both forms for every image and artifact.
+    """
 
     output: Path
     jobs: int = 4
     locked: bool = False
     no_cache: bool = False
+    signer: Signer | None = None
+    identity: str | None = None
+    sbom: bool = False
 
 
 @dataclass(kw_only=True)
@@ -66,6 +76,8 @@ def build_release(settings: Settings, options: BuildOptions, engine: LazyEngine,
     `options.locked` the error is raised instead.
     """
     started = time.monotonic()
+    if options.sbom:
+        check_libraries()
     project = load_project(settings)
     store = Store.create(options.output / "oci")
     refreshed: list[str] = []
@@ -84,7 +96,12 @@ def build_release(settings: Settings, options: BuildOptions, engine: LazyEngine,
             refreshed = [str(package) for package in gone.packages]
             project = _with_fresh_lock(project, builder, progress)
     metadata = build_metadata(project, engine=engine.described, refreshed=refreshed, seconds=time.monotonic() - started)
-    return assemble_release(project, store, built, metadata)
+    release = assemble_release(project, store, built, metadata, sbom=options.sbom)
+    if options.signer is not None:
+        prefix = options.identity or project.definition.registry or ""
+        signed = sign_store(store, release.descriptor, options.signer, prefix=prefix)
+        progress.say(f"{signed.manifests} manifests are signed; {signed.added} signatures were added")
+    return release
 
 
 def _builder(project: Project, store: Store, options: BuildOptions, engine: LazyEngine, progress: Progress) -> Builder:

@@ -12,11 +12,15 @@ from nexus_oci.oci import media_types
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Manifest, Platform
+from nexus_oci.pipeline.attached import in_registry
 from nexus_oci.pipeline.registries import Access
+from nexus_oci.pipeline.subjects import RELEASES, Subject, place_of, subjects_of
 from nexus_oci.release.outputs import copy_out
 from nexus_oci.transfer.copy import TransferEvent, TransferReport, copy_graph
+from nexus_oci.transfer.crew import Crew
 from nexus_oci.transfer.ends import Source
 from nexus_oci.transfer.store_end import StoreEnd
+from nexus_oci.trust.cosign import signature_tag
 
 _FOLDERS = {media_types.ARTIFACTS[name][0]: name for name in ("apt", "yum")}
 """The kinds of artifacts that are folders, and the folder that all of their files are in."""
@@ -72,6 +76,7 @@ def _pull_graph(
     is_release = manifest.data.get("artifactType") == media_types.RELEASE
     names = {tag: root} if is_release else {f"{reference.repository.rpartition('/')[2]}:{tag}": root}
     report = copy_graph(source, end, root, referrers=True, jobs=jobs, on_event=on_event)
+    names |= _pull_signatures(source, end, root, reference, jobs)
     untagged = []
     files: list[Path] = []
     for child in manifest.manifests if is_release else ():
@@ -86,6 +91,25 @@ def _pull_graph(
             files += _write(store, output / "artifacts" / distribution, _paths(artifact))
     store.replace_tags(names, untagged, keep_untagged=True)
     return Pulled(root=root, files=tuple(files), reports=(report,))
+
+
+def _pull_signatures(source: Source, end: StoreEnd, root: Descriptor, reference: Reference, jobs: int) -> dict[str, Descriptor]:
+    """Bring the signatures that stand under tags beside what was pulled; the names that they get in the store."""
+    locate = in_registry(source)
+
+    def bring(subject: Subject) -> dict[str, Descriptor]:
+        tag = signature_tag(subject.digest)
+        found: dict[str, Descriptor] = {}
+        for image in locate(subject.digest):
+            copy_graph(source, end, image, jobs=1)
+            found |= {tag if name == RELEASES else f"{name}:{tag}": image for name in subject.repositories}
+        return found
+
+    subjects = subjects_of(end, root, place_of(reference, end.manifest(root))[1].rpartition("/")[2])
+    names: dict[str, Descriptor] = {}
+    for found in Crew(jobs).map(bring, subjects):
+        names |= found
+    return names
 
 
 def _pull_formats(

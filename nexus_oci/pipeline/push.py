@@ -1,24 +1,31 @@
 """Push: a release from the store to HOST/NAMESPACE, content first, names last.
 
-1. The release index and all below it go to `NAMESPACE/releases`. 2. Every image, chart and artifact goes to the repository of its
-friendly name, mounted from there. 3. When all of it has been verified to be there, and not before, the names are written.
+1. The release index and all below it go to `NAMESPACE/releases`, with what refers to them. 2. Every image, chart and artifact
+goes to the repository of its friendly name, mounted from there. 3. Their signatures follow under their `.sig` tags, beside those that
+others put there. 4. When all of it has been verified to be there, and not before, the names are written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nexus_oci.errors import NotFoundError, UsageError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Manifest
+from nexus_oci.pipeline.attached import in_registry, in_store, read_attached
 from nexus_oci.pipeline.registries import Access
+from nexus_oci.pipeline.subjects import RELEASES, Subject, is_release, subjects_of
 from nexus_oci.transfer.copy import TransferEvent, TransferReport, copy_graph
+from nexus_oci.transfer.crew import Crew
 from nexus_oci.transfer.store_end import StoreEnd
+from nexus_oci.trust.cosign import signature_tag, store_signatures
 
-RELEASES = "releases"
+if TYPE_CHECKING:
+    from nexus_oci.registry.end import RegistryEnd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +70,8 @@ def push_release(
     from nexus_oci.registry.end import RegistryEnd
 
     top = RegistryEnd(client, f"{destination.repository}/{RELEASES}")
-    reports = [copy_graph(source, top, descriptor, jobs=jobs, on_event=on_event)]
+    reports = [copy_graph(source, top, descriptor, referrers=True, jobs=jobs, on_event=on_event)]
+    ends = {RELEASES: top}
     names: list[tuple[RegistryEnd, Manifest, str]] = []
     for child in release.manifests:
         repository = child.annotations.get(media_types.REPOSITORY)
@@ -71,7 +79,9 @@ def push_release(
             continue
         end = RegistryEnd(client, f"{destination.repository}/{repository}")
         reports.append(copy_graph(source, end, child, referrers=True, mount_from=top.repository, jobs=jobs, on_event=on_event))
+        ends[repository] = end
         names.append((end, store.manifest(child), child.annotations[media_types.TAG]))
+    reports += _push_signatures(store, subjects_of(source, descriptor, RELEASES), ends, jobs)
     names.append((top, release, tag))
     written = []
     for end, manifest, name in names:
@@ -83,7 +93,8 @@ def push_release(
 
 def find_release(store: Store, version: str | None) -> tuple[Descriptor, str]:
     """The release index of a store and its tag; raises `NotFoundError` where there is none, or several and no version."""
-    found = {name: entry for name, entry in store.tags().items() if ":" not in name and _is_release(store, entry)}
+    tags = {name: entry for name, entry in store.tags().items() if ":" not in name and entry.is_index}
+    found = {name: entry for name, entry in tags.items() if is_release(store.manifest(entry))}
     if version is not None:
         tag = version.replace("+", "_")
         if tag not in found:
@@ -103,8 +114,27 @@ def find_release(store: Store, version: str | None) -> tuple[Descriptor, str]:
     return descriptor, tag
 
 
-def _is_release(store: Store, entry: Descriptor) -> bool:
-    return entry.is_index and store.manifest(entry).data.get("artifactType") == media_types.RELEASE
+def _push_signatures(
+    store: Store, subjects: Sequence[Subject], ends: Mapping[str, RegistryEnd], jobs: int
+) -> list[TransferReport]:
+    """Bring the signatures that the store has under tags to every repository that carries what they sign."""
+    locate = in_store(store)
+    source = StoreEnd(store)
+
+    def push(item: tuple[Subject, RegistryEnd]) -> TransferReport | None:
+        subject, end = item
+        ours = read_attached(source, locate, subject.digest).simple
+        theirs = read_attached(end, in_registry(end), subject.digest).simple
+        if all(signature in theirs for signature in ours):
+            return None
+        image = store_signatures(store, [*theirs, *(signature for signature in ours if signature not in theirs)])
+        return copy_graph(source, end, image, tags=[signature_tag(subject.digest)], jobs=1)
+
+    signed = [subject for subject in subjects if locate(subject.digest)]
+    places = [
+        (subject, ends[name]) for subject in signed for name in dict.fromkeys((RELEASES, *subject.repositories)) if name in ends
+    ]
+    return [report for report in Crew(jobs).map(push, places) if report is not None]
 
 
 def _summed(release: Reference, names: tuple[str, ...], reports: list[TransferReport]) -> Pushed:

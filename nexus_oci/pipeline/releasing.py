@@ -12,7 +12,9 @@ from nexus_oci.oci import media_types
 from nexus_oci.oci.gzip import ENCODER
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Platform, digest_of
+from nexus_oci.pipeline.attached import surviving
 from nexus_oci.pipeline.building import Built
+from nexus_oci.pipeline.documents import release_documents
 from nexus_oci.pipeline.project import Project, chart_folder, release_labels
 from nexus_oci.plan.expand import REPOSITORIES, Build, finished, repository_step
 from nexus_oci.release.assemble import BuiltFile, Named, store_artifact, store_chart, store_index, store_release
@@ -34,8 +36,10 @@ def tag_of(version: str) -> str:
     return version.replace("+", "_")
 
 
-def assemble_release(project: Project, store: Store, built: Built, metadata: Mapping[str, Any]) -> Release:
-    """Write every manifest above the images, name them in the store, and bring dist/ in line."""
+def assemble_release(
+    project: Project, store: Store, built: Built, metadata: Mapping[str, Any], *, sbom: bool = False
+) -> Release:
+    """Write every manifest above the images, name them in the store, and bring dist/ in line; with `sbom`, SBOMs too."""
     labels = release_labels(project.definition, project.checkout)
     tag = tag_of(project.stamp.version)
     images: dict[str, Named] = {}
@@ -59,6 +63,7 @@ def assemble_release(project: Project, store: Store, built: Built, metadata: Map
     release = store_release(store, images=list(images.values()), artifacts=artifacts, charts=charts, annotations=labels)
     _name(store, tag, release, [*images.values(), *charts], artifacts)
     outputs.append(Output(distribution=None, platform=None, format="release", path=f"oci:{tag}", descriptor=release))
+    outputs += release_documents(project, store, release, sbom=sbom)
     write_outputs(store, store.root.parent, outputs, {**metadata, "release": release.digest})
     return Release(version=project.stamp.version, descriptor=release, images=images, outputs=tuple(outputs))
 
@@ -141,11 +146,15 @@ def _set(values: dict[str, Any], path: str, value: str) -> None:
 
 
 def _name(store: Store, tag: str, release: Descriptor, named: Sequence[Named], artifacts: Sequence[Descriptor]) -> None:
-    """Name everything in index.json at once: the release by its version, the rest by repository and version."""
+    """Name everything in index.json at once: the release by its version, the rest by repository and version.
+
+    Signatures, and whatever else refers to what is still there, stay; those of what is gone go.
+    """
     names = {tag: release}
     for item in named:
         names[f"{item.repository}:{item.tag}"] = item.descriptor
-    store.replace_tags(names, tuple(artifacts))
+    kept, gone = surviving(store, names, artifacts)
+    store.replace_tags(names, (*artifacts, *kept), without=gone)
 
 
 def build_metadata(project: Project, *, engine: str | None, refreshed: Sequence[str], seconds: float) -> dict[str, Any]:

@@ -2,23 +2,31 @@
 
 1. The reference is resolved to a digest once. 2. Every manifest is read, and its raw bytes hashed. 3. Every blob below it is read
 and hashed. 4. In an image, the config's platform is its descriptor's, and each layer's uncompressed digest is the config's
-diff_id. 5. Artifacts refer to an index of the release. Signatures and policies are not checked here.
+diff_id. 5. Artifacts refer to an index of the release. 6. Where keys are trusted, signatures are judged (`verify_signatures`), of
+the very manifests that were read here. Policies are not checked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from nexus_oci.errors import NexusError, VerificationError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.gzip import inflated
 from nexus_oci.oci.store import VerifiedReader
 from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Descriptor, Digest, Manifest
-from nexus_oci.transfer.ends import Source
+from nexus_oci.transfer.ends import BlobStream, Source
+
+if TYPE_CHECKING:
+    from nexus_oci.pipeline.attached import Locate
+    from nexus_oci.pipeline.verify_signatures import SignatureReport
+    from nexus_oci.trust.verification import Trust
 
 
 @dataclass(kw_only=True)
@@ -30,10 +38,107 @@ class Verification:
     blobs: int = 0
     size: int = 0
     faults: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    signatures: SignatureReport | None = None
 
 
-def verify_graph(source: Source, root: Descriptor, *, jobs: int = 4) -> Verification:
-    """Check everything below `root`."""
+@dataclass(frozen=True, kw_only=True)
+class Believed:
+    """What signatures are judged by: the keys, the moment, where signatures are found, and the names of what is signed.
+
+    `repository` is the root's name below `prefix`, HOST/NAMESPACE, which is empty in a store.
+    """
+
+    trust: Trust
+    now: datetime
+    locate: Locate
+    repository: str
+    prefix: str = ""
+
+
+def verify_release(
+    source: Source,
+    root: Descriptor,
+    believed: Believed | None,
+    *,
+    shallow: bool = False,
+    jobs: int = 4,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Verification:
+    """Check everything below `root`, and with `believed` who signed it. `shallow` leaves out the blobs.
+
+    `on_step` hears of each step of this module's, with what it found.
+    """
+    once = ReadOnce(source)
+    on_step(f"1. the digest is {root.digest}; no name is asked again")
+    result = verify_graph(once, root, jobs=jobs, shallow=shallow)
+    on_step(f"2. {result.manifests} manifests were read and hashed")
+    on_step(
+        "3. and 4. no blob was read" if shallow else f"3. and 4. {result.blobs} blobs were read and hashed, and images compared"
+    )
+    on_step(f"5. artifacts and their subjects were compared: {len(result.faults)} faults up to here")
+    if shallow:
+        result.unchecked.append("blobs: only manifests and signatures were read")
+    if believed is None:
+        result.unchecked.append("signatures: no key was given")
+    else:
+        _judge(once, root, believed, result, jobs)
+        signed = sum(bool(one.signers) for one in result.signatures.checked) if result.signatures else 0
+        on_step(f"6. {signed} manifests are signed by a trusted key: {len(result.faults)} faults in all")
+    return result
+
+
+def _judge(source: Source, root: Descriptor, believed: Believed, result: Verification, jobs: int) -> None:
+    from nexus_oci.pipeline.verify_signatures import verify_signatures
+
+    try:
+        report = verify_signatures(
+            source,
+            root,
+            believed.trust,
+            believed.locate,
+            repository=believed.repository,
+            prefix=believed.prefix,
+            now=believed.now,
+            jobs=jobs,
+        )
+    except NexusError as error:
+        result.faults.append(f"the signatures could not be judged: {error.what}")
+        return
+    result.signatures = report
+    result.faults += report.faults
+    result.unchecked += report.unchecked
+
+
+class ReadOnce:
+    """A source whose manifests are each read once: what is judged later is what was hashed before."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._manifests: dict[tuple[Digest, int], Manifest] = {}
+
+    def resolve(self, name: str) -> Descriptor:
+        """As the source."""
+        return self._source.resolve(name)
+
+    def manifest(self, descriptor: Descriptor) -> Manifest:
+        """As the source, the first time."""
+        key = descriptor.digest, descriptor.size
+        if key not in self._manifests:
+            self._manifests[key] = self._source.manifest(descriptor)
+        return self._manifests[key]
+
+    def open_blob(self, descriptor: Descriptor, *, verify: bool = True) -> BlobStream:
+        """As the source."""
+        return self._source.open_blob(descriptor, verify=verify)
+
+    def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
+        """As the source."""
+        return self._source.referrers(digest)
+
+
+def verify_graph(source: Source, root: Descriptor, *, jobs: int = 4, shallow: bool = False) -> Verification:
+    """Check everything below `root`; with `shallow` no blobs, and so nothing of what an image's config says."""
     result = Verification(root=root)
     manifests: dict[Digest, Manifest] = {}
     platforms: dict[Digest, Descriptor] = {}
@@ -59,6 +164,8 @@ def verify_graph(source: Source, root: Descriptor, *, jobs: int = 4) -> Verifica
     for artifact, about in subjects.items():
         if about not in manifests:
             result.faults.append(f"artifact {artifact} refers to {about}, which is not in it")
+    if shallow:
+        return result
     diff_ids = _check_blobs(source, manifests, result, jobs)
     for digest, manifest in manifests.items():
         _check_image(source, platforms[digest], manifest, diff_ids, result)

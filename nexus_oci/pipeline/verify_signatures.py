@@ -1,12 +1,16 @@
 """Verify: who signed what of a release, by the keys that are believed.
 
 1. The root's digest is known: nothing is looked up by a name from here on, but the tags that lead to signatures, whose content
-   proves itself. 2. Every manifest below it, and the artifacts that refer to one, are read and hashed. 3. So are the signatures
-   attached to each, in both forms. 4. A signature counts if a key that is believed made it, the key is valid now, fits the
-   repository and distribution, and is not revoked; and if the signed payload names exactly this manifest. A signature by a believed
-   key that names another one was moved here: a fault. 5. The root has to be signed; so has every part of a release, and every
-   artifact that nothing above pins. Other manifests may be covered by the digest in the index above them. 6. What was signed in both
-   forms somewhere was so everywhere: a form that one manifest lacks was taken away. 7. What is revoked is refused.
+   proves itself.
+2. Every manifest below it, and the artifacts that refer to one, are read and hashed.
+3. So are the signatures attached to each, in both forms.
+4. A signature counts if a key that is trusted made it, the key is valid now, fits the repository and distribution, and is not
+   revoked; and if the signed payload names exactly this manifest. A signature by a trusted key that names another manifest was
+   moved here: a fault.
+5. The root has to be signed; so has every part of a release, and every artifact that nothing above pins. Other manifests may be
+   covered by the digest in the index above them.
+6. What was signed in both forms somewhere was so everywhere: a form that one manifest lacks was taken away, or damaged.
+7. What is revoked is refused.
 
 That the keys are the right ones, and that a digest is the newest release, remains the caller's business.
 """
@@ -20,7 +24,7 @@ from datetime import datetime
 from typing import Any
 
 from nexus_oci.errors import NexusError, VerificationError
-from nexus_oci.oci.values import Descriptor, Digest
+from nexus_oci.oci.values import Descriptor
 from nexus_oci.pipeline.attached import Attached, Locate, read_attached
 from nexus_oci.pipeline.subjects import Subject, is_release, repository_names, subjects_of
 from nexus_oci.transfer.ends import Source
@@ -123,51 +127,45 @@ def _missing(checked: Sequence[Checked], *, whole: bool) -> list[str]:
 
 def _judge(subject: Subject, attached: Attached, trust: Trust, repositories: Sequence[str], now: datetime) -> Checked:
     checked = Checked(subject=subject, faults=list(attached.faults), others=list(attached.others))
+    keys = trust.usable()
     for signature in attached.simple:
-        _count(checked, TAG, _maker(signature, trust), lambda one=signature: _claimed(one), repositories, now)  # type: ignore[misc]
+        makers = [key for key in keys if verifies(signature, key.key)]
+        _count(checked, signature, makers, repositories, now)
     for bundle in attached.bundles:
-        maker = next((key for key in trust.usable() if bundle.verified_by(key.key)), None)
-        if maker is None and bundle.hint in {key.key.hint for key in trust.usable()}:
+        makers = [key for key in keys if bundle.verified_by(key.key)]
+        if not makers and bundle.hint in {key.key.hint for key in keys}:
             checked.faults.append(f"{checked.name} has a bundle that says it is by a trusted key, and is not: it was changed")
-            continue
-        if maker is not None and _predicate(bundle) not in (None, SIGNATURE):
-            checked.others.append(f"a statement of type {_predicate(bundle)}, signed by {maker.name}, is no signature")
-            continue
-        _count(checked, BUNDLE, maker, lambda one=bundle: _stated(one), repositories, now)  # type: ignore[misc]
+        elif makers and _predicate(bundle) not in (None, SIGNATURE):
+            checked.others.append(f"a statement of type {_predicate(bundle)}, signed by {makers[0].name}, is no signature")
+        else:
+            _count(checked, bundle, makers, repositories, now)
     return checked
 
 
-def _count(checked: Checked, form: str, maker: TrustedKey | None, claim: Any, repositories: Sequence[str], now: datetime) -> None:
-    """Let one signature count, or say why it does not."""
-    if maker is None:
+def _count(
+    checked: Checked, one: SimpleSignature | Bundle, makers: Sequence[TrustedKey], repositories: Sequence[str], now: datetime
+) -> None:
+    """Let one signature count, or say why it does not. `makers` are the entries of the trust whose key made it."""
+    form = BUNDLE if isinstance(one, Bundle) else TAG
+    if not makers:
         checked.refusals.append(f"a signature ({form}) is by a key that is not trusted here, or was changed")
         return
     try:
-        digests = claim()
+        digests = one.statement.subjects if isinstance(one, Bundle) else (read_payload(one.payload).digest,)
     except NexusError as error:
-        checked.faults.append(f"{checked.name}: {error.what}, though {maker.name} signed it")
+        checked.faults.append(f"{checked.name}: {error.what}, though {makers[0].name} signed it")
         return
     if digests != (checked.subject.digest,):
         named = ", ".join(digests) or "nothing"
-        checked.faults.append(f"{checked.name} has a signature ({form}) by {maker.name} that is of {named}: it was moved here")
+        checked.faults.append(
+            f"{checked.name} has a signature ({form}) by {makers[0].name} that is of {named}: it was moved here"
+        )
         return
-    refusal = maker.refusal(repositories, checked.subject.distribution, now)
-    if refusal is not None:
-        checked.refusals.append(refusal)
-    else:
-        checked.signers.append((form, maker))
-
-
-def _maker(signature: SimpleSignature, trust: Trust) -> TrustedKey | None:
-    return next((key for key in trust.usable() if verifies(signature, key.key)), None)
-
-
-def _claimed(signature: SimpleSignature) -> tuple[Digest, ...]:
-    return (read_payload(signature.payload).digest,)
-
-
-def _stated(bundle: Bundle) -> tuple[Digest, ...]:
-    return bundle.statement.subjects
+    refusals = {key: key.refusal(repositories, checked.subject.distribution, now) for key in makers}
+    accepted = [key for key, refusal in refusals.items() if refusal is None]
+    checked.signers += [(form, key) for key in accepted[:1]]
+    if not accepted:
+        checked.refusals += [refusal for refusal in refusals.values() if refusal is not None]
 
 
 def _predicate(bundle: Bundle) -> str | None:

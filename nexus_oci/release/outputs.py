@@ -148,7 +148,7 @@ def _remove_strays(folder: Path, strays: Mapping[str, Descriptor]) -> None:
 
 
 def _listed(manifest: Path) -> dict[str, Descriptor]:
-    """The files that a manifest.json lists, below artifacts/ and charts/; none where it is not there."""
+    """The files that a manifest.json lists, where a build writes any; none where it is not there."""
     try:
         outputs = json.loads(manifest.read_bytes())["outputs"]
         found = {str(item["path"]): Descriptor.from_json({**item, "platform": None}) for item in outputs}
@@ -160,5 +160,5 @@ def _listed(manifest: Path) -> dict[str, Descriptor]:
             why="a build would replace it",
             hint="choose another folder with --output",
         ) from error
-    ours = (path for path in found if path.startswith(("artifacts/", "charts/")) and ".." not in path.split("/"))
+    ours = (path for path in found if path.startswith(("artifacts/", "charts/", "sbom/")) and ".." not in path.split("/"))
     return {path: found[path] for path in ours}

@@ -39,7 +39,7 @@ ALWAYS_IGNORED = (
 """Patterns that no engine is compiled from; a definition adds its own with `source.ignore`."""
 _MOST_HOPS = 40
 """How many symbolic links Linux follows in one path."""
-_OUTPUT = ("oci", "artifacts", "charts", "SHA256SUMS", "manifest.json", "metadata.json")
+_OUTPUT = ("oci", "artifacts", "charts", "sbom", "SHA256SUMS", "manifest.json", "metadata.json", "provenance.json")
 """What a build leaves in its output folder."""
 _BLOCK = 1 << 20
 

@@ -21,7 +21,7 @@ _NODE: Final = re.compile(r"(?:.*/)?node_modules/(?:@[^/]+/)?[^/]+/package\.json
 
 
 def python_packages(tree: Tree) -> Iterator[Package]:
-    """Installed distributions, with the files that their RECORD lists (binary distribution format, "The .dist-info directory")."""
+    """Installed distributions, with the files that their RECORD lists (recording installed projects, "The RECORD file")."""
     for match, text in tree.texts(_PYTHON):
         about = python_metadata(text)
         if not about.name or not about.version:

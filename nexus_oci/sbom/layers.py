@@ -1,7 +1,7 @@
 """Reads layers and archives once, streamed, and lays them over one another as a container engine does.
 
-OCI image-spec 1.1, layer.md: `.wh.NAME` takes NAME of the layers below away, `.wh..wh..opq` everything in its folder. Of a file only
-digests are kept, the text of those that describe packages, and what a program or a JAR says of its parts.
+OCI image-spec 1.1, layer.md: `.wh.NAME` takes NAME of the layers below away, `.wh..wh..opq` everything in its folder. Of a file
+only digests are kept, the text of those that describe packages, and what a program or a JAR says of its parts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Final
 
-from nexus_oci.errors import ArchiveError
 from nexus_oci.oci.tar import Source, TarReader
 from nexus_oci.oci.tar_header import Buffer, Entry, Kind
 from nexus_oci.sbom.model import File
@@ -37,7 +36,7 @@ _DESCRIBING: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One path: a file with its digests, a link with its target, or a folder. `text` is that of a file that describes packages."""
+    """One path: a file with its digests, a link with its target, or a folder. `text` is of files that describe packages."""
 
     kind: Kind
     file: File | None = None
@@ -60,6 +59,11 @@ class Tree:
     """The files that are there in the end."""
 
     nodes: dict[str, Node] = field(default_factory=dict)
+
+    @classmethod
+    def of_files(cls, files: Iterable[File]) -> Tree:
+        """A tree of files of which nothing is known but their digests."""
+        return cls(nodes={file.path: Node(kind=Kind.FILE, file=file) for file in files})
 
     def files(self) -> Iterator[File]:
         """The regular files, by path."""
@@ -94,24 +98,21 @@ class Tree:
         return "/".join([*done, *rest])
 
 
-def read_layer(chunks: Iterable[Buffer], *, origin: str, strip: int = 0) -> Layer:
-    """Everything in an uncompressed tar; `strip` folders at the front of each name are left out.
-
-    Raises `ArchiveError` where it is no tar.
-    """
+def read_layer(chunks: Iterable[Buffer], *, origin: str) -> Layer:
+    """Everything in an uncompressed tar; raises `ArchiveError` where it is none."""
     reader = TarReader(Source(chunks), origin=origin, allow_devices=True)
     nodes: dict[str, Node] = {}
     removed: set[str] = set()
     emptied: set[str] = set()
     for entry in reader.entries():
-        name = "/".join(entry.name.split("/")[strip:])
+        name = entry.name
         folder, _, last = name.rpartition("/")
         if last == _OPAQUE:
             emptied.add(folder)
         elif last.startswith(_WHITEOUT):
             removed.add(f"{folder}/{last[len(_WHITEOUT) :]}" if folder else last[len(_WHITEOUT) :])
-        elif name:
-            nodes[name] = _node(name, entry, reader, nodes, strip)
+        else:
+            nodes[name] = _node(entry, reader, nodes)
     return Layer(nodes=nodes, removed=frozenset(removed), emptied=frozenset(emptied))
 
 
@@ -147,15 +148,13 @@ def _parents(path: str) -> Iterator[str]:
         yield path
 
 
-def _node(name: str, entry: Entry, reader: TarReader, nodes: Mapping[str, Node], strip: int) -> Node:
+def _node(entry: Entry, reader: TarReader, nodes: Mapping[str, Node]) -> Node:
     if entry.kind == Kind.LINK:
-        first = nodes.get("/".join(entry.target.split("/")[strip:]))
-        if first is None or first.file is None:
-            raise ArchiveError(f"the hard link {name!r} has no file", why="what it names is not before it")
-        return replace(first, file=replace(first.file, path=name))
+        first = nodes[entry.target]
+        return replace(first, file=replace(first.file, path=entry.name)) if first.file else first
     if entry.kind != Kind.FILE:
         return Node(kind=entry.kind, target=entry.target)
-    return _file(name, entry.size, reader.data())
+    return _file(entry.name, entry.size, reader.data())
 
 
 def _file(name: str, size: int, data: Iterator[memoryview]) -> Node:

@@ -56,7 +56,7 @@ class Base:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is described: an image of one platform, or an artifact. `epoch` is when its release was made, in seconds since 1970."""
+    """What is described: an image of one platform, or an artifact. `epoch`, seconds since 1970, is when its release was made."""
 
     name: str
     version: str

@@ -1,6 +1,6 @@
 """What a program or a Java archive says of the parts that were built into it.
 
-Go: the build information (`go version -m`). Rust: the section `.dep-v0` that `cargo auditable` writes (its README, "parsing"), in ELF
+Go: the build information (`go version -m`). Rust: the section `.dep-v0` that `cargo auditable` writes (its PARSING.md), in ELF
 files. Java: `pom.properties` of Maven, else the manifest's Implementation-Title; archives in archives too.
 """
 
@@ -48,10 +48,8 @@ def is_program(name: str, head: bytes) -> bool:
 
 def parts_of(name: str, file: IO[bytes]) -> tuple[Part, ...]:
     """The parts of a program or Java archive, sorted; none where it does not tell."""
-    if PurePosixPath(name).suffix in _JAVA:
-        found = list(_java(PurePosixPath(name).stem, file, 1))
-    else:
-        found = [*_go(file), *_rust(file)]
+    is_java = PurePosixPath(name).suffix in _JAVA
+    found = list(_java(PurePosixPath(name).stem, file, 1)) if is_java else [*_go(file), *_rust(file)]
     return tuple(sorted(set(found), key=lambda part: (part.kind, part.group, part.name, part.version)))
 
 

@@ -10,9 +10,7 @@ def purl(kind: Kind, name: str, version: str, *, namespace: str = "", **qualifie
     from packageurl import PackageURL
 
     given = {key: value for key, value in qualifiers.items() if value}
-    found = PackageURL(
-        type=kind, namespace=namespace or None, name=name, version=version or None, qualifiers=given or None
-    )
+    found = PackageURL(type=kind, namespace=namespace or None, name=name, version=version or None, qualifiers=given or None)
     return str(found.to_string())
 
 

@@ -83,7 +83,7 @@ def build(catalogue: model.Catalogue) -> Document:
 def _subject(catalogue: model.Catalogue) -> Package:
     subject = catalogue.subject
     own = [file for file in catalogue.unowned() if not (subject.base and file.in_base)]
-    purpose = PackagePurpose.CONTAINER if subject.kind == "image" else PackagePurpose.ARCHIVE
+    is_image = subject.kind == "image"
     return Package(
         spdx_id=_SUBJECT,
         name=subject.name,
@@ -98,8 +98,10 @@ def _subject(catalogue: model.Catalogue) -> Package:
         copyright_text=SpdxNoAssertion(),
         description=subject.description or None,
         comment=f"platform {subject.platform}" if subject.platform else None,
-        external_references=[_purl(image_purl(subject.name, subject.digest, subject.platform))] if subject.kind == "image" else [],
-        primary_package_purpose=purpose,
+        external_references=[_purl(image_purl(subject.name, subject.digest, subject.platform))]
+        if subject.kind == "image"
+        else [],
+        primary_package_purpose=PackagePurpose.CONTAINER if is_image else PackagePurpose.ARCHIVE,
     )
 
 

@@ -76,8 +76,10 @@ class Session:
 
 
 @pytest.fixture(scope="module")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def builds(tmp_path_factory: pytest.TempPathFactory, native: str) -> dict[str, Path]:
     """The packages of two versions."""
+    if native != "linux/amd64":
+        pytest.skip("what is expected here is spelled for amd64")
     found = {}
     for version in ("1.0.0", "1.1.0"):
         project = acceptance_project(tmp_path_factory.mktemp("shelf") / version, version)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import configparser
 import io
 import json
-import shutil
 import struct
 import tarfile
 import time
@@ -17,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.integration.acceptance_project import companion
 from tests.integration.engines_support import MACHINES, engine_project
 from tests.support.clean_debian import Machine, clean_debian, machine
-from tests.support.projects import NEVER, REPOSITORY, Project
+from tests.support.projects import NEVER, Project
 
 pytestmark = pytest.mark.integration
 
@@ -203,14 +201,6 @@ def test_a_second_build_asks_no_container_engine(shipped: Engine) -> None:
 
 def test_the_packages_pass_every_check_under_a_real_systemd(shipped: Engine, native: str, tmp_path: Path) -> None:
     project = shipped.project.copy(tmp_path / "project", with_dist=True)
-    if shipped.runtime == "node":
-        # What a package depends on has to be in the machine that it is tested on.
-        testbed = yaml.safe_load((REPOSITORY / "images/bases.yaml").read_text())["bases"]["testbed"]
-        testbed["debian"]["packages"].append("nodejs")
-        nexus = project.root / "images/nexus.yaml"
-        nexus.write_text(f"{nexus.read_text()}bases: {json.dumps({'testbed': testbed})}\n")
-        shutil.copy(REPOSITORY / "images/bases.lock", project.root / "images")
-        project.done("lock", "testbed")
     tested = project.done("test", "--platform", native, "--format", "deb", "--format", "rpm")
     rows = [line.split()[:3] for line in tested.out.splitlines() if line.startswith(("deb ", "rpm "))]
     assert rows == [["deb", native, "passed"], ["rpm", native, "passed"]]

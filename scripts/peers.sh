@@ -1,0 +1,50 @@
+#!/bin/sh
+# Builds the tools that tests compare with and that Debian has not got: cosign, of one version, with the Go tool chain.
+# They stay in ~/.cache/nexus-oci-peers/bin, or $NEXUS_OCI_PEERS, so that only the first run takes its minutes. Several runs at
+# once wait for the first. Prints the folder.
+set -eu
+venv=${1:-.venv}
+folder=${NEXUS_OCI_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/nexus-oci-peers/bin}
+cosign=v3.1.3
+# Where the machine has no Go: the tool chain as the module proxy serves it, and the SHA-256 of that file.
+go=go1.26.8
+go_amd64=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
+go_arm64=02b36b6787b3ac767668f630e2998df45a3b1f9ffee08d1bf3ef6487cd658d99
+
+say() { printf '%s\n' "$*" >&2; }
+
+fetch_go() {
+    case "$(uname -m)" in
+        x86_64) architecture=amd64 sum=$go_amd64 ;;
+        aarch64) architecture=arm64 sum=$go_arm64 ;;
+        *) say "No Go here, and none is known for $(uname -m): install Go 1.26 or later."; exit 1 ;;
+    esac
+    proxy=$(printf '%s' "${GOPROXY:-https://proxy.golang.org}" | cut -d, -f1 | cut -d'|' -f1)
+    say "Missing on this machine: go. Fetching $go from $proxy."
+    "$venv/bin/python" - "$proxy/golang.org/toolchain/@v/v0.0.1-$go.linux-$architecture.zip" "$sum" "$folder/../go" <<'PYTHON'
+import hashlib, io, os, sys, urllib.request, zipfile
+address, expected, target = sys.argv[1:]
+data = urllib.request.urlopen(address, timeout=300).read()
+if hashlib.sha256(data).hexdigest() != expected:
+    sys.exit("the tool chain that was fetched is not the one that was expected")
+with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    for name in archive.namelist():
+        path = os.path.join(target, name.partition("/")[2].partition("/")[2])
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(archive.read(name))
+        os.chmod(path, 0o755 if "/bin/" in path or "/pkg/tool/" in path else 0o644)
+PYTHON
+}
+
+mkdir -p "$folder"
+exec 9>"$folder/.lock"
+flock 9
+if [ ! -x "$folder/cosign" ] || [ "$(cat "$folder/cosign.version" 2>/dev/null)" != "$cosign" ]; then
+    PATH=$folder/../go/bin:$PATH
+    command -v go >/dev/null 2>&1 || fetch_go
+    say "Building cosign $cosign, for the tests: this takes some minutes, once."
+    GOBIN=$folder CGO_ENABLED=0 nice -n 19 go install -trimpath -ldflags='-s -w' "github.com/sigstore/cosign/v3/cmd/cosign@$cosign" >&2
+    printf '%s\n' "$cosign" >"$folder/cosign.version"
+fi
+printf '%s\n' "$folder"
