@@ -20,6 +20,7 @@ demo: engine ## build the reference engine's distributions, push them to a regis
 	@$(RUN) scripts.demo
 
 test: engine lint ## the whole test suite
+	@nohup sh scripts/peers.sh "$(VENV)" >/dev/null 2>&1 &
 	@$(RUN) pytest -q --require-everything
 
 unit: environment ## unit tests only: no engine, no network

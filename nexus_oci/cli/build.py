@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 
 def _summary(outputs: Iterable[Output]) -> Iterator[str]:
-    """A line for each output; the files of a repository share one."""
+    """A line for each output; the files of a repository share one, and all SBOMs."""
     lines: dict[str, tuple[str, str, int]] = {}
     for item in outputs:
-        path = item.path
-        if item.is_file and item.distribution and item.platform is None:
-            path = "/".join(path.split("/")[:3]) + "/"
+        path, name = item.path, item.format
         place = " ".join(str(part) for part in (item.distribution, item.platform) if part)
+        if path.startswith("sbom/"):
+            path, name, place = "sbom/", "sbom", ""
+        elif item.is_file and item.distribution and item.platform is None:
+            path = "/".join(path.split("/")[:3]) + "/"
         size = item.descriptor.size + (lines[path][2] if path in lines else 0)
-        lines[path] = (item.format, place, size)
+        lines[path] = (name, place, size)
     for path, (name, place, size) in lines.items():
         yield f"  {name:<9} {place:<24} {human_size(size):>10}  {path}"
 

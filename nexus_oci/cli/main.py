@@ -31,6 +31,8 @@ VERBS = {
     "ls": "Show a store or a registry's release as a tree with sizes.",
     "keygen": "Make a key pair that signs releases, in the format of cosign.",
     "sign": "Sign every manifest of a release, in a store or a registry.",
+    "attest": "Say, signed, what is in a release and how it was made.",
+    "reproduce": "Build a release again from its provenance, and name what differs.",
     "push": "Push a release to HOST/NAMESPACE; tags come last.",
     "pull": "Bring a release, or one format of it, back to disk.",
     "verify": "Recompute every digest of a release, and check who signed it.",

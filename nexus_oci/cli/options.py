@@ -57,14 +57,15 @@ def openpgp_key(console: Console, key: str | None, passphrase_file: Path | None,
     return load_key(named, environment=console.environment, passphrase_file=passphrase_file, certificate=certificate, ask=asker())
 
 
-def signing_options(*names: str, required: bool = False) -> Callable[[_F], _F]:
-    """The key that signs manifests, under the option's `names`; where its passphrase is; and whom the signatures name."""
+def signing_options(*names: str, required: bool = False, identity: bool = True) -> Callable[[_F], _F]:
+    """The key that signs manifests, under the option's `names`; where its passphrase is; with `identity`, whom they name."""
 
     def decorate(command: _F) -> _F:
+        naming = click.option(
+            "--identity", metavar="HOST/NAMESPACE", help="Where signatures say the release is. Default: `registry`."
+        )
         for option in (
-            click.option(
-                "--identity", metavar="HOST/NAMESPACE", help="Where signatures say the release is. Default: `registry`."
-            ),
+            *([naming] if identity else []),
             click.option("--passphrase-file", metavar="FILE|fd:N", help="What holds that key's passphrase, in its first line."),
             click.option(
                 *names, required=required, metavar="KEY", help="The private key that signs manifests: FILE or env:NAME."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +53,8 @@ def command(
 
     1. The reference is resolved to a digest, once. 2. Every manifest is read and hashed. 3. Every blob too. 4. Images are what
     their configs say. 5. Artifacts refer to an index of the release. 6. With --key or --trust, the root and every part of a
-    release has to be signed by a trusted key, and SHA256SUMS beside a store too. Of a FILE the detached signature is checked.
+    release has to be signed by a trusted key, and SHA256SUMS beside a store too. Of a FILE the detached signature is checked, or
+    that of the SHA256SUMS which lists it.
     """
     from nexus_oci.pipeline.verify import verify_release
 
@@ -93,9 +95,11 @@ def _verify_file(console: Console, path: Path, trust: Trust | None, signature: P
         raise UsageError(f"{path} is a file, and no key was given", hint="name the public key with --key, or --trust")
     found = verify_file(path, trust, datetime.now(UTC), signature)
     if console.as_json:
-        console.data({"file": str(path), "verified": True, "key": found.key.name, "fingerprint": found.key.key.fingerprint})
+        key = {"key": found.key.name, "fingerprint": found.key.key.fingerprint}
+        console.data({"file": str(path), "verified": True, "through": str(found.path), **key})
     else:
-        console.result(f"verified {path}: signed by {found.key.name}")
+        through = f"{found.path} lists it, " if found.path != path else ""
+        console.result(f"verified {path}: {through}signed by {found.key.name}")
 
 
 def _open(
@@ -158,7 +162,7 @@ def _report(console: Console, target: str | None, root: Descriptor, result: Veri
                 "verified": not result.faults,
                 "signatures": [one.to_json() for one in checked],
                 "files": {"SHA256SUMS": sums.name} if sums else {},
-                "unchecked": result.unchecked,
+                "unchecked": [*result.unchecked, *(result.signatures.unchecked if result.signatures else ())],
             }
         )
     if result.faults:
@@ -169,13 +173,14 @@ def _report(console: Console, target: str | None, root: Descriptor, result: Veri
         )
     if console.as_json:
         return
+    notes = [*result.unchecked, *(note for one in checked for note in (*one.refusals, *one.others))]
     console.result(f"verified {root.digest}: {result.manifests} manifests, {result.blobs} blobs, {human_size(result.size)}")
     for one in checked:
         console.result(_row(one))
     if sums is not None:
         console.result(f"  {'files':<10} {'SHA256SUMS':<44} {sums.name}")
-    for note in () if console.quiet else result.unchecked:
-        console.say(f"not checked: {note}")
+    for note, count in () if console.quiet else Counter(notes).items():
+        console.say(f"not checked: {note}" + (f" ({count} times)" if count > 1 else ""))
 
 
 def _row(one: Any) -> str:
@@ -186,4 +191,5 @@ def _row(one: Any) -> str:
     who = ", ".join(f"{name} ({', '.join(sorted(set(found)))})" for name, found in forms.items())
     subject = one.subject
     place = f"{subject.repositories[0]}@{subject.digest.short}"
-    return f"  {subject.kind:<10} {place:<44} {who or 'covered by the index above it'}"
+    more = f"; {len(one.statements)} statements" if one.statements else ""
+    return f"  {subject.kind:<10} {place:<44} {who or 'covered by the index above it'}{more}"

@@ -14,8 +14,10 @@ from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Descriptor, Digest, Manifest
 from nexus_oci.pipeline.subjects import ARTIFACT_TYPES
 from nexus_oci.transfer.ends import Source
 from nexus_oci.trust.cosign import SimpleSignature, signature_layers, signature_tag, signed_by_tag
-from nexus_oci.trust.dsse import BUNDLE, Bundle, read_bundle
+from nexus_oci.trust.dsse import BUNDLE, PREDICATE, SIGNATURE, Bundle, read_bundle
 
+_LARGEST_BUNDLE = 64 << 20
+"""Bytes. A bundle may hold an SBOM that lists every file."""
 Locate = Callable[[Digest], Sequence[Descriptor]]
 """Finds the images of signatures that stand under a manifest's `.sig` tags."""
 
@@ -30,29 +32,41 @@ class Attached:
     others: list[str] = field(default_factory=list)
 
 
-def read_attached(source: Source, locate: Locate, digest: Digest) -> Attached:
-    """Every signature attached to a manifest, under a tag or by reference. What cannot be read becomes a fault."""
+def read_attached(source: Source, locate: Locate, digest: Digest, *, only_signatures: bool = False) -> Attached:
+    """Every signature attached to a manifest, under a tag or by reference. What cannot be read becomes a fault.
+
+    With `only_signatures` bundles are left alone whose manifests say that they hold something else, such as an SBOM.
+    """
     found = Attached()
-    for place, read in (("tag", _read_tagged), ("referrers", _read_referrers)):
-        try:
-            read(source, locate, digest, found)
-        except NexusError as error:
-            found.faults.append(f"the signatures of {digest} ({place}) cannot be read: {error.what}")
+    try:
+        _read_tagged(source, locate, digest, found)
+    except NexusError as error:
+        found.faults.append(f"the signatures of {digest} (tag) cannot be read: {error.what}")
+    try:
+        _read_referrers(source, digest, found, only_signatures=only_signatures)
+    except NexusError as error:
+        found.faults.append(f"the signatures of {digest} (referrers) cannot be read: {error.what}")
     return found
 
 
 def _read_tagged(source: Source, locate: Locate, digest: Digest, found: Attached) -> None:
     for descriptor in locate(digest):
-        for layer, signature in signature_layers(source.manifest(descriptor)):
-            one = SimpleSignature(payload=read_blob(source, layer), signature=signature)
-            if one not in found.simple:
-                found.simple.append(one)
+        found.simple += [one for one in read_signatures(source, descriptor) if one not in found.simple]
 
 
-def _read_referrers(source: Source, _: Locate, digest: Digest, found: Attached) -> None:
+def read_signatures(source: Source, image: Descriptor) -> list[SimpleSignature]:
+    """The signatures in an image under a `.sig` tag; raises `VerificationError` where one is damaged."""
+    layers = signature_layers(source.manifest(image))
+    return [SimpleSignature(payload=read_blob(source, layer), signature=signature) for layer, signature in layers]
+
+
+def _read_referrers(source: Source, digest: Digest, found: Attached, *, only_signatures: bool) -> None:
     for descriptor in source.referrers(digest):
         manifest = source.manifest(descriptor)
-        if manifest.artifact_type == BUNDLE:
+        said = manifest.annotations.get(PREDICATE, SIGNATURE)
+        if manifest.artifact_type == BUNDLE and only_signatures and said != SIGNATURE:
+            found.others.append(f"a bundle of type {said} was not read")
+        elif manifest.artifact_type == BUNDLE:
             _read_bundle(source, manifest, found)
         elif manifest.artifact_type not in ARTIFACT_TYPES:
             found.others.append(f"{descriptor.digest}, which refers to {digest}, is of type {manifest.artifact_type}")
@@ -63,7 +77,7 @@ def _read_bundle(source: Source, manifest: Manifest, found: Attached) -> None:
     try:
         if len(manifest.layers) != 1:
             raise VerificationError(f"it has {len(manifest.layers)} layers")
-        bundle = read_bundle(read_blob(source, manifest.layers[0]))
+        bundle = read_bundle(read_blob(source, manifest.layers[0], limit=_LARGEST_BUNDLE))
     except NexusError as error:
         found.faults.append(f"{name} cannot be read: {error.what}")
         return
@@ -73,9 +87,9 @@ def _read_bundle(source: Source, manifest: Manifest, found: Attached) -> None:
         found.bundles.append(bundle)
 
 
-def read_blob(source: Source, blob: Descriptor) -> bytes:
-    """A small blob, hashed while it is read, whatever the source remembers of it; raises `VerificationError`."""
-    if blob.size > MAX_MANIFEST_SIZE:
+def read_blob(source: Source, blob: Descriptor, *, limit: int = MAX_MANIFEST_SIZE) -> bytes:
+    """A blob of up to `limit` bytes, hashed while it is read, whatever the source remembers; raises `VerificationError`."""
+    if blob.size > limit:
         raise VerificationError(f"blob {blob.digest} is too large for a signature", why=f"it has {blob.size} bytes")
     with VerifiedReader(source.open_blob(blob, verify=False), blob, f"blob {blob.digest}") as reader:
         return b"".join(reader)

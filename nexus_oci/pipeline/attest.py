@@ -9,18 +9,20 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from nexus_oci.oci import media_types
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.store import Store
-from nexus_oci.oci.values import Descriptor, Digest
+from nexus_oci.oci.values import Descriptor
 from nexus_oci.pipeline.describe import FORMS, Describer, Description, document
 from nexus_oci.pipeline.provenance import attached_statements
 from nexus_oci.pipeline.registries import Access
 from nexus_oci.pipeline.subjects import Subject, place_of, repository_names, store_repository, subjects_of
 from nexus_oci.transfer.copy import copy_graph
+from nexus_oci.transfer.crew import Crew
 from nexus_oci.transfer.ends import Source
 from nexus_oci.transfer.store_end import StoreEnd
 from nexus_oci.trust.dsse import sign_statement, statement, store_bundle
@@ -43,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Attested:
-    """What attesting did: the root, how many manifests have statements now, how many there are, and how many of them are new."""
+    """What attesting did: the root, how many manifests and statements there are, and how many statements are new."""
 
     root: Descriptor
     manifests: int
@@ -66,20 +68,19 @@ def attest_store(store: Store, root: Descriptor, request: Request, on_subject: C
     subjects = subjects_of(end, root, store_repository(store.tags(), root))
     created = _created(subjects)
     bundles: list[Descriptor] = []
-    about: set[Digest] = set()
     count = 0
-    for item in _statements(end, subjects, request, on_subject):
-        count += 1
-        about.add(item.subject.digest)
-        if not _is_said(end, item, request.signer):
-            bundles.append(_bundle(store, item, request.signer, created))
+    for statements in _statements(end, subjects, request, on_subject):
+        count += len(statements)
+        bundles += [
+            _bundle(store, item, request.signer, created) for item in statements if not _is_said(end, item, request.signer)
+        ]
     if bundles:
         store.replace_tags({}, bundles, keep_untagged=True)
-    return Attested(root=root, manifests=len(about), statements=count, added=len(bundles))
+    return Attested(root=root, manifests=len(subjects), statements=count, added=len(bundles))
 
 
 def attest_in_registry(
-    reference: Reference, access: Access, request: Request, on_subject: Callable[[Description], None]
+    reference: Reference, access: Access, request: Request, on_subject: Callable[[Description], None], *, jobs: int = 8
 ) -> Attested:
     """Attest everything of a release, or image, in a registry: in its repository, and wherever a release's friendly names are."""
     client = access.client(reference.host)
@@ -90,23 +91,43 @@ def attest_in_registry(
     prefix, repository = place_of(reference, home.manifest(root))
     subjects = subjects_of(home, root, repository)
     created = _created(subjects)
-    about: set[Digest] = set()
+    crew = Crew(jobs)
     count = added = 0
     with tempfile.TemporaryDirectory(prefix="nexus-oci-attest-") as folder:
         store = Store.create(Path(folder) / "oci")
         source = StoreEnd(store)
-        for item in _statements(home, subjects, request, on_subject):
-            count += 1
-            about.add(item.subject.digest)
-            for place in dict.fromkeys((f"{prefix}/{repository}", *repository_names(prefix, item.subject))):
-                end = RegistryEnd(client, Reference.parse(place).repository)
-                if end.repository != home.repository and not end.has(item.subject.manifest.descriptor):
-                    continue
-                if not _is_said(end, item, request.signer):
-                    copy_graph(source, end, _bundle(store, item, request.signer, created), jobs=1)
-                    added += 1
+
+        def publish(work: tuple[Sequence[_Statement], str]) -> int:
+            statements, place = work
+            subject = statements[0].subject
+            end = RegistryEnd(client, Reference.parse(place).repository)
+            if end.repository != home.repository and not end.has(subject.manifest.descriptor):
+                return 0
+            lacking = [item for item in statements if not _is_said(end, item, request.signer)]
+            for item in lacking:
+                copy_graph(source, end, _bundle(store, item, request.signer, created), jobs=1)
+            return len(lacking)
+
+        for several in _in_groups(_statements(home, subjects, request, on_subject), jobs):
+            count += sum(map(len, several))
+            added += sum(
+                crew.map(
+                    publish,
+                    [
+                        (statements, place)
+                        for statements in several
+                        for place in dict.fromkeys((f"{prefix}/{repository}", *repository_names(prefix, statements[0].subject)))
+                    ],
+                )
+            )
     client.close()
-    return Attested(root=root, manifests=len(about), statements=count, added=added)
+    return Attested(root=root, manifests=len(subjects), statements=count, added=added)
+
+
+def _in_groups(found: Iterator[list[_Statement]], size: int) -> Iterator[list[list[_Statement]]]:
+    """What is found, some at a time, so that not all of a release's documents are in memory at once."""
+    while several := list(islice(found, size)):
+        yield several
 
 
 def _is_said(source: Source, item: _Statement, signer: Signer) -> bool:
@@ -121,21 +142,25 @@ def _bundle(store: Store, item: _Statement, signer: Signer, created: str) -> Des
 
 def _statements(
     source: Source, subjects: Sequence[Subject], request: Request, on_subject: Callable[[Description], None]
-) -> Iterator[_Statement]:
+) -> Iterator[list[_Statement]]:
+    """For each subject that there is anything to say about, all that is said about it."""
     describer = Describer(source=source, subjects=subjects)
     forms = [form for form in FORMS if form in request.kinds]
     for subject in subjects:
+        said: dict[str, Mapping[str, Any]] = {}
         found = describer.describe(subject) if forms else None
-        about = found.about if found is not None else (subject.digest,)
         if found is not None:
             on_subject(found)
-            for form in forms:
-                made = document(found.catalogue, form)
-                body = statement(about, made.predicate_type, made.content)
-                yield _Statement(subject=subject, predicate_type=made.predicate_type, body=body)
+            documents = [document(found.catalogue, form) for form in forms]
+            said = {made.predicate_type: made.content for made in documents}
         if "provenance" in request.kinds and request.provenance is not None:
-            body = statement(about, PROVENANCE, request.provenance)
-            yield _Statement(subject=subject, predicate_type=PROVENANCE, body=body)
+            said[PROVENANCE] = request.provenance
+        about = found.about if found is not None else (subject.digest,)
+        if said:
+            yield [
+                _Statement(subject=subject, predicate_type=kind, body=statement(about, kind, predicate))
+                for kind, predicate in said.items()
+            ]
 
 
 def _created(subjects: Sequence[Subject]) -> str:

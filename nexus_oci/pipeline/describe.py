@@ -112,7 +112,7 @@ class Describer:
         Raises `VerificationError` and `ArchiveError` for content that is damaged or of an unknown kind.
         """
         try:
-            if subject.kind == "image" and _is_image(subject):
+            if _is_image(subject):
                 return self._image(subject)
             return self._artifact(subject) if subject.is_artifact else None
         except ModuleNotFoundError as error:
@@ -164,13 +164,22 @@ class Describer:
         return lay_over(layers), f"read from the image {sibling.digest}, which is made of the same files"
 
     def _sibling(self, subject: Subject, platform: str) -> Subject | None:
-        """What is made of the same files and can be read: another artifact, else the image."""
-        same = [other for other in self.subjects if other.distribution == subject.distribution]
+        """What is made of the same files and can be read: another format of the same package, else, where it is the only one of
+        its format, the image."""
+        same = [
+            other
+            for other in self.subjects
+            if other.distribution == subject.distribution
+            and other.is_artifact
+            and other.manifest.annotations.get(media_types.PLATFORM) == platform
+        ]
         for kind in READABLE:
             for other in same:
-                if other.kind == kind and other.manifest.annotations.get(media_types.PLATFORM) == platform:
+                if other.kind == kind and _package_name(other) == _package_name(subject):
                     return other
-        images = (other for other in same if other.kind == "image" and _is_image(other))
+        if sum(other.kind == subject.kind for other in same) > 1:
+            return None
+        images = (other for other in self.subjects if other.distribution == subject.distribution and _is_image(other))
         return next((image for image in images if str(Platform.from_json(self._config(image))) == platform), None)
 
     def _unpacked(self, subject: Subject) -> Tree:
@@ -225,6 +234,13 @@ class Describer:
 def _is_image(subject: Subject) -> bool:
     config = subject.manifest.config
     return config is not None and config.media_type in (media_types.CONFIG, media_types.DOCKER_CONFIG)
+
+
+def _package_name(subject: Subject) -> str:
+    """What stands before the version in the name of a package's file."""
+    notes = subject.manifest.annotations
+    title, version = notes.get(media_types.TITLE, ""), notes.get(media_types.VERSION, "")
+    return re.split(rf"[-_]{re.escape(version)}", title)[0] if version else title
 
 
 def _base_layers(config: dict[str, Any]) -> int:

@@ -46,10 +46,9 @@ _WIDTH: Final = 78
 """Letters of a line of the longer one."""
 _C_LIBRARY: Final = "Compiled modules use the C library of their interpreter, which the package depends on."
 _AS_PUBLISHED: Final = "Modules of npm are shipped as their makers published them."
+_STATIC: Final = "Go links its programs statically, so that they run on every Linux of their architecture."
 _LINTIAN: Final[Mapping[str, Mapping[str, str]]] = {
-    "go": {
-        "statically-linked-binary": "Go links its programs statically, so that they run on every Linux of their architecture."
-    },
+    "go": {"statically-linked-binary": _STATIC},
     "python": {"missing-dependency-on-libc": _C_LIBRARY},
     "node": {
         "missing-dependency-on-libc": _C_LIBRARY,
@@ -63,6 +62,7 @@ _LINTIAN: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """What lintian finds in every engine of a runtime, and why it does not hold."""
 _RPMLINT: Final[Mapping[str, Mapping[str, str]]] = {
+    "go": {"statically-linked-binary": _STATIC},
     "node": {
         "env-script-interpreter": _AS_PUBLISHED,
         "files-duplicated-waste": _AS_PUBLISHED,

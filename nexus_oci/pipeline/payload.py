@@ -16,7 +16,7 @@ def stage_files(
 ) -> dict[str, list[tuple[str, Descriptor]]]:
     """Put every file below `folder`/FORMAT/ of a tar stream into the store; for each format the files' names and descriptors.
 
-    `formats` gives each format's media type. Raises `ArchiveError` where a format has no file, or anything but plain files.
+    `formats` gives each format's media type. Raises `ArchiveError` where a format has no file, or anything but plain files that are not empty.
     """
     found: dict[str, list[tuple[str, Descriptor]]] = {name: [] for name in formats}
     for entry, data in iter_members(stream, origin=f"the stage of {step}", prefix=folder):
@@ -31,7 +31,11 @@ def stage_files(
         with store.writer() as writer:
             for piece in data:
                 writer.write(piece)
-            found[name].append((title, writer.commit(formats[name])))
+            blob = writer.commit(formats[name])
+        if not blob.size:
+            # What the engine makes of a device when it copies one.
+            raise ArchiveError(f"the stage of {step} holds {entry.name!r}, which is empty", hint="leave a plain file there")
+        found[name].append((title, blob))
     for name, files in found.items():
         if not files:
             raise ArchiveError(f"the stage {name!r} of {step} holds no file", hint=f"the stage must leave its files in /{name}/")

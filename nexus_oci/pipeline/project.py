@@ -6,7 +6,7 @@ Nothing here builds; files are read and hashed, git is asked, templates are rend
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,8 @@ LOCK_FILE = "images/bases.lock"
 class Settings:
     """What the caller decides: folders, the platform that builds, what to leave out, and the OpenPGP key that signs packages.
 
-    With a `variant` the packages are others than the release's: see `Variant`.
+    With a `variant` the packages are others than the release's: see `Variant`. `address` is where the release shall say that its
+    source is, whatever the repository was cloned from.
     """
 
     root: Path
@@ -59,6 +60,7 @@ class Settings:
     formats: tuple[str, ...] = ()
     key: SigningKey | None = None
     variant: Variant | None = None
+    address: str | None = None
     say: Callable[[str], None] = field(default=lambda _: None)
 
 
@@ -104,6 +106,8 @@ def load_project(settings: Settings) -> Project:
 
     definition = load(settings.root, defaults=settings.defaults)
     checkout = check_out(definition, settings.cache, settings.environment, settings.say)
+    if settings.address is not None:
+        checkout = replace(checkout, address=settings.address)
     problems = check_sources(definition, settings.root, source=checkout.source)
     if problems:
         raise DefinitionError("the definition names files that are not there", problems=problems)

@@ -15,6 +15,7 @@ from nexus_oci.oci.values import Descriptor, Digest, canonical_json, digest_of
 from nexus_oci.pipeline.project import Project
 from nexus_oci.transfer.ends import Source
 from nexus_oci.trust.dsse import BUNDLE, Bundle, Statement, read_bundle, statement
+from nexus_oci.trust.dsse import PREDICATE as NOTE
 from nexus_oci.trust.keys import PublicKey
 from nexus_oci.trust.provenance import PREDICATE, Dependency, Parameters, Provenance
 
@@ -38,7 +39,6 @@ def provenance_of(project: Project) -> Provenance:
     from nexus_oci.definition import effective
 
     settings, definition, checkout = project.settings, project.definition, project.checkout
-    signing = {step.inputs["signer"]: step.inputs["certificate"] for step in project.plan.steps if step.kind == "sign"}
     return Provenance(
         name=definition.engine.name,
         version=project.stamp.version,
@@ -55,7 +55,7 @@ def provenance_of(project: Project) -> Provenance:
             "builds": {f"{build.distribution} {build.platform}": list(build.formats) for build in project.builds},
             "buildPlatform": str(settings.build_platform),
             "buildkit": settings.buildkit,
-            "signer": signing,
+            "signer": settings.key.signer if settings.key else "",
         },
         dependencies=_each_once(_dependencies(project)),
         tools={
@@ -113,8 +113,10 @@ def read_signed(source: Source, about: Digest, keys: tuple[PublicKey, ...]) -> K
 def attached_statements(source: Source, about: Digest, predicate_type: str) -> Iterator[tuple[Bundle, Statement]]:
     """The statements of one type in the bundles that refer to a manifest, none of them believed yet; others are passed over."""
     for descriptor in source.referrers(about):
+        if descriptor.annotations.get(NOTE, predicate_type) != predicate_type:
+            continue
         manifest = source.manifest(descriptor)
-        if manifest.artifact_type != BUNDLE or len(manifest.layers) != 1:
+        if manifest.artifact_type != BUNDLE or len(manifest.layers) != 1 or manifest.annotations.get(NOTE) != predicate_type:
             continue
         try:
             bundle = read_bundle(_read(source, manifest.layers[0]))

@@ -1,8 +1,8 @@
 """Push: a release from the store to HOST/NAMESPACE, content first, names last.
 
 1. The release index and all below it go to `NAMESPACE/releases`, with what refers to them. 2. Every image, chart and artifact
-goes to the repository of its friendly name, mounted from there. 3. Their signatures follow under their `.sig` tags, beside those that
-others put there. 4. When all of it has been verified to be there, and not before, the names are written.
+goes to the repository of its friendly name, mounted from there. 3. Their signatures follow under their `.sig` tags, beside those
+that others put there. 4. When all of it has been verified to be there, and not before, the names are written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nexus_oci.oci import media_types
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Manifest
-from nexus_oci.pipeline.attached import in_registry, in_store, read_attached
+from nexus_oci.pipeline.attached import in_registry, in_store, read_signatures
 from nexus_oci.pipeline.registries import Access
 from nexus_oci.pipeline.subjects import RELEASES, Subject, is_release, subjects_of
 from nexus_oci.transfer.copy import TransferEvent, TransferReport, copy_graph
@@ -123,8 +123,11 @@ def _push_signatures(
 
     def push(item: tuple[Subject, RegistryEnd]) -> TransferReport | None:
         subject, end = item
-        ours = read_attached(source, locate, subject.digest).simple
-        theirs = read_attached(end, in_registry(end), subject.digest).simple
+        images, there = locate(subject.digest), in_registry(end)(subject.digest)
+        if {image.digest for image in images} == {image.digest for image in there}:
+            return None
+        ours = [signature for image in images for signature in read_signatures(source, image)]
+        theirs = [signature for image in there for signature in read_signatures(end, image)]
         if all(signature in theirs for signature in ours):
             return None
         image = store_signatures(store, [*theirs, *(signature for signature in ours if signature not in theirs)])

@@ -16,6 +16,7 @@ from nexus_oci.pipeline.attached import surviving
 from nexus_oci.pipeline.building import Built
 from nexus_oci.pipeline.documents import release_documents
 from nexus_oci.pipeline.project import Project, chart_folder, release_labels
+from nexus_oci.pipeline.signing_release import SUMS, SUMS_SIGNATURE
 from nexus_oci.plan.expand import REPOSITORIES, Build, finished, repository_step
 from nexus_oci.release.assemble import BuiltFile, Named, store_artifact, store_chart, store_index, store_release
 from nexus_oci.release.outputs import Output, write_outputs
@@ -36,9 +37,7 @@ def tag_of(version: str) -> str:
     return version.replace("+", "_")
 
 
-def assemble_release(
-    project: Project, store: Store, built: Built, metadata: Mapping[str, Any], *, sbom: bool = False
-) -> Release:
+def assemble_release(project: Project, store: Store, built: Built, metadata: Mapping[str, Any], *, sbom: bool = False) -> Release:
     """Write every manifest above the images, name them in the store, and bring dist/ in line; with `sbom`, SBOMs too."""
     labels = release_labels(project.definition, project.checkout)
     tag = tag_of(project.stamp.version)
@@ -64,7 +63,10 @@ def assemble_release(
     _name(store, tag, release, [*images.values(), *charts], artifacts)
     outputs.append(Output(distribution=None, platform=None, format="release", path=f"oci:{tag}", descriptor=release))
     outputs += release_documents(project, store, release, sbom=sbom)
+    before = _sums(store)
     write_outputs(store, store.root.parent, outputs, {**metadata, "release": release.digest})
+    if _sums(store) != before:
+        (store.root.parent / SUMS_SIGNATURE).unlink(missing_ok=True)
     return Release(version=project.stamp.version, descriptor=release, images=images, outputs=tuple(outputs))
 
 
@@ -143,6 +145,12 @@ def _set(values: dict[str, Any], path: str, value: str) -> None:
     for name in parents:
         values = values.setdefault(name, {})
     values[last] = value
+
+
+def _sums(store: Store) -> bytes | None:
+    """The list of files beside the store; None where there is none. A signature of another list would accuse this one."""
+    path = store.root.parent / SUMS
+    return path.read_bytes() if path.is_file() else None
 
 
 def _name(store: Store, tag: str, release: Descriptor, named: Sequence[Named], artifacts: Sequence[Descriptor]) -> None:

@@ -72,7 +72,7 @@ def sign_store(store: Store, root: Descriptor, signer: Signer, *, prefix: str = 
     bundles: list[Descriptor] = []
     added = 0
     for subject in subjects:
-        attached = read_attached(end, locate, subject.digest)
+        attached = read_attached(end, locate, subject.digest, only_signatures=True)
         fresh = _freshly(store, subject, attached, signer, repository_names(prefix, subject), created)
         added += fresh.added
         if fresh.image is not None:
@@ -114,7 +114,14 @@ def sign_in_registry(
             for place in dict.fromkeys((f"{prefix}/{repository}", *names)):
                 end = RegistryEnd(client, Reference.parse(place).repository)
                 if end.repository == home.repository or end.has(subject.manifest.descriptor):
-                    fresh = _freshly(store, subject, read_attached(end, in_registry(end), subject.digest), signer, names, created)
+                    fresh = _freshly(
+                        store,
+                        subject,
+                        read_attached(end, in_registry(end), subject.digest, only_signatures=True),
+                        signer,
+                        names,
+                        created,
+                    )
                     _publish(source, end, subject, fresh)
                     added += fresh.added
             if on_signed is not None:

@@ -21,6 +21,7 @@ from nexus_oci.oci import media_types
 from nexus_oci.oci.gzip import inflated
 from nexus_oci.oci.store import VerifiedReader
 from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Descriptor, Digest, Manifest
+from nexus_oci.pipeline.subjects import ARTIFACT_TYPES, is_release
 from nexus_oci.transfer.ends import BlobStream, Source
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Verification:
     size: int = 0
     faults: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    """What was left out as a whole; what was found and not counted is in `signatures`."""
     signatures: SignatureReport | None = None
 
 
@@ -70,8 +72,9 @@ def verify_release(
     `on_step` hears of each step of this module's, with what it found.
     """
     once = ReadOnce(source)
+    once.ahead(root, jobs)
     on_step(f"1. the digest is {root.digest}; no name is asked again")
-    result = verify_graph(once, root, jobs=jobs, shallow=shallow)
+    result = verify_graph(once, root, jobs=jobs, shallow=shallow, referring=True)
     on_step(f"2. {result.manifests} manifests were read and hashed")
     on_step(
         "3. and 4. no blob was read" if shallow else f"3. and 4. {result.blobs} blobs were read and hashed, and images compared"
@@ -82,13 +85,13 @@ def verify_release(
     if believed is None:
         result.unchecked.append("signatures: no key was given")
     else:
-        _judge(once, root, believed, result, jobs)
+        _judge(once, root, believed, result, shallow=shallow, jobs=jobs)
         signed = sum(bool(one.signers) for one in result.signatures.checked) if result.signatures else 0
         on_step(f"6. {signed} manifests are signed by a trusted key: {len(result.faults)} faults in all")
     return result
 
 
-def _judge(source: Source, root: Descriptor, believed: Believed, result: Verification, jobs: int) -> None:
+def _judge(source: Source, root: Descriptor, believed: Believed, result: Verification, *, shallow: bool, jobs: int) -> None:
     from nexus_oci.pipeline.verify_signatures import verify_signatures
 
     try:
@@ -100,6 +103,7 @@ def _judge(source: Source, root: Descriptor, believed: Believed, result: Verific
             repository=believed.repository,
             prefix=believed.prefix,
             now=believed.now,
+            shallow=shallow,
             jobs=jobs,
         )
     except NexusError as error:
@@ -107,7 +111,6 @@ def _judge(source: Source, root: Descriptor, believed: Believed, result: Verific
         return
     result.signatures = report
     result.faults += report.faults
-    result.unchecked += report.unchecked
 
 
 class ReadOnce:
@@ -116,6 +119,21 @@ class ReadOnce:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._manifests: dict[tuple[Digest, int], Manifest] = {}
+
+    def ahead(self, root: Descriptor, jobs: int) -> None:
+        """Read every manifest from `root` down, several at once. One that cannot be read is met again by whoever asks for it."""
+        level, seen = [root], {root.digest}
+        with ThreadPoolExecutor(max_workers=jobs) as pool:
+            while level:
+                children = [child for found in pool.map(self._children, level) for child in found]
+                level = list({child.digest: child for child in children if child.digest not in seen}.values())
+                seen |= {child.digest for child in level}
+
+    def _children(self, descriptor: Descriptor) -> tuple[Descriptor, ...]:
+        try:
+            return self.manifest(descriptor).manifests
+        except NexusError:
+            return ()
 
     def resolve(self, name: str) -> Descriptor:
         """As the source."""
@@ -137,8 +155,13 @@ class ReadOnce:
         return self._source.referrers(digest)
 
 
-def verify_graph(source: Source, root: Descriptor, *, jobs: int = 4, shallow: bool = False) -> Verification:
-    """Check everything below `root`; with `shallow` no blobs, and so nothing of what an image's config says."""
+def verify_graph(
+    source: Source, root: Descriptor, *, jobs: int = 4, shallow: bool = False, referring: bool = False
+) -> Verification:
+    """Check everything below `root`; with `shallow` no blobs, and so nothing of what an image's config says.
+
+    With `referring` also the artifacts that refer to something of it, and that no release pins.
+    """
     result = Verification(root=root)
     manifests: dict[Digest, Manifest] = {}
     platforms: dict[Digest, Descriptor] = {}
@@ -161,6 +184,9 @@ def verify_graph(source: Source, root: Descriptor, *, jobs: int = 4, shallow: bo
             subjects[descriptor.digest] = subject.digest
         result.manifests += 1
         queue += children
+        referring = referring and not is_release(manifest)
+        if referring:
+            queue += _artifacts(source, descriptor.digest, result)
     for artifact, about in subjects.items():
         if about not in manifests:
             result.faults.append(f"artifact {artifact} refers to {about}, which is not in it")
@@ -170,6 +196,15 @@ def verify_graph(source: Source, root: Descriptor, *, jobs: int = 4, shallow: bo
     for digest, manifest in manifests.items():
         _check_image(source, platforms[digest], manifest, diff_ids, result)
     return result
+
+
+def _artifacts(source: Source, digest: Digest, result: Verification) -> list[Descriptor]:
+    """The artifacts of ours that refer to a manifest."""
+    try:
+        return [one for one in source.referrers(digest) if source.manifest(one).artifact_type in ARTIFACT_TYPES]
+    except NexusError as error:
+        result.faults.append(f"what refers to {digest} cannot be read: {error.what}")
+        return []
 
 
 def _check_blobs(source: Source, manifests: dict[Digest, Manifest], result: Verification, jobs: int) -> dict[Digest, Digest]:

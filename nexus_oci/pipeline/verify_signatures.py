@@ -6,7 +6,7 @@
 3. So are the signatures attached to each, in both forms.
 4. A signature counts if a key that is trusted made it, the key is valid now, fits the repository and distribution, and is not
    revoked; and if the signed payload names exactly this manifest. A signature by a trusted key that names another manifest was
-   moved here: a fault.
+   moved here: a fault. Bundles with a statement of another type are judged in the same way, and are no signatures.
 5. The root has to be signed; so has every part of a release, and every artifact that nothing above pins. Other manifests may be
    covered by the digest in the index above them.
 6. What was signed in both forms somewhere was so everywhere: a form that one manifest lacks was taken away, or damaged.
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from nexus_oci.errors import NexusError, VerificationError
+from nexus_oci.errors import NexusError
 from nexus_oci.oci.values import Descriptor
 from nexus_oci.pipeline.attached import Attached, Locate, read_attached
 from nexus_oci.pipeline.subjects import Subject, is_release, repository_names, subjects_of
@@ -38,10 +38,14 @@ TAG, BUNDLE = "tag", "bundle"
 
 @dataclass(kw_only=True)
 class Checked:
-    """What was found of one manifest. `signers` are pairs of a form and the key; `refusals` say why signatures did not count."""
+    """What was found of one manifest. `signers` are pairs of a form and the key; `refusals` say why signatures did not count.
+
+    `statements` are what else trusted keys say of it, such as an SBOM: pairs of a predicate type and the key.
+    """
 
     subject: Subject
     signers: list[tuple[str, TrustedKey]] = field(default_factory=list)
+    statements: list[tuple[str, TrustedKey]] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -59,7 +63,9 @@ class Checked:
     def to_json(self) -> dict[str, Any]:
         """The manifest's part of the report."""
         signers = [{"form": form, "key": key.name, "fingerprint": key.key.fingerprint} for form, key in self.signers]
+        said = [{"predicateType": kind, "key": key.name, "fingerprint": key.key.fingerprint} for kind, key in self.statements]
         return {
+            "statements": said,
             "digest": self.subject.digest,
             "kind": self.subject.kind,
             "repositories": list(self.subject.repositories),
@@ -87,9 +93,10 @@ def verify_signatures(
     repository: str,
     prefix: str = "",
     now: datetime,
+    shallow: bool = False,
     jobs: int = 8,
 ) -> SignatureReport:
-    """Judge the signatures of everything from `root` down.
+    """Judge the signatures of everything from `root` down; with `shallow` nothing else that is said of it.
 
     `repository` and `prefix` are as in `subjects_of` and `repository_names`. Raises `VerificationError` for a manifest that is
     damaged, and what the source raises: of what cannot be read nothing can be said.
@@ -97,7 +104,7 @@ def verify_signatures(
     subjects = subjects_of(source, root, repository)
 
     def check(subject: Subject) -> Checked:
-        attached = read_attached(source, locate, subject.digest)
+        attached = read_attached(source, locate, subject.digest, only_signatures=shallow)
         return _judge(subject, attached, trust, repository_names(prefix, subject), now)
 
     with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -135,8 +142,6 @@ def _judge(subject: Subject, attached: Attached, trust: Trust, repositories: Seq
         makers = [key for key in keys if bundle.verified_by(key.key)]
         if not makers and bundle.hint in {key.key.hint for key in keys}:
             checked.faults.append(f"{checked.name} has a bundle that says it is by a trusted key, and is not: it was changed")
-        elif makers and _predicate(bundle) not in (None, SIGNATURE):
-            checked.others.append(f"a statement of type {_predicate(bundle)}, signed by {makers[0].name}, is no signature")
         else:
             _count(checked, bundle, makers, repositories, now)
     return checked
@@ -163,13 +168,9 @@ def _count(
         return
     refusals = {key: key.refusal(repositories, checked.subject.distribution, now) for key in makers}
     accepted = [key for key, refusal in refusals.items() if refusal is None]
-    checked.signers += [(form, key) for key in accepted[:1]]
+    if isinstance(one, Bundle) and one.statement.predicate_type != SIGNATURE:
+        checked.statements += [(one.statement.predicate_type, key) for key in accepted[:1]]
+    else:
+        checked.signers += [(form, key) for key in accepted[:1]]
     if not accepted:
         checked.refusals += [refusal for refusal in refusals.values() if refusal is not None]
-
-
-def _predicate(bundle: Bundle) -> str | None:
-    try:
-        return bundle.statement.predicate_type
-    except VerificationError:
-        return None

@@ -51,8 +51,8 @@ def cyclonedx_document(catalogue: model.Catalogue) -> dict[str, Any]:
         ),
         components=[*packages, *files],
         dependencies=[
-            Dependency(root.bom_ref, dependencies=[Dependency(part.bom_ref) for part in packages]),
-            *(Dependency(part.bom_ref) for part in packages),
+            Dependency(root.bom_ref, dependencies=[Dependency(part.bom_ref) for part in (*packages, *files)]),
+            *(Dependency(part.bom_ref) for part in (*packages, *files)),
         ],
     )
     document: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())

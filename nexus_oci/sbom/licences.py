@@ -37,6 +37,7 @@ _ALIASES: Final[Mapping[str, str]] = {
 _GNU: Final = re.compile(r"(?i)(A?GPL|LGPL|GFDL)(-NIV)?-?v?(\d+(?:\.\d+)?)(\+|-only|-or-later)?")
 _REFERENCE: Final = "LicenseRef-"
 _WORDS: Final = re.compile(r"(?i)\s*(,?\s+(?:and|or)\s+|\s+with\s+|[()]|,\s*)\s*")
+_STRONG: Final = re.compile(r"(?i),\s+(and|or)\s+")
 
 
 @cache
@@ -51,7 +52,8 @@ def _known() -> Any:
 def expression(text: str) -> str:
     """An SPDX expression for what a package says is its licence; nothing where that is none.
 
-    Two licences with a comma between them, as a list of classifiers has them, both count.
+    Two licences with a comma between them, as a list of classifiers has them, both count. A comma before `and` or `or` binds less
+    than either (DEP-5, "License specification").
     """
     text = " ".join(text.split())
     if not text or len(text) > 200 or text.upper() in ("UNKNOWN", "NOASSERTION", "NONE"):
@@ -59,6 +61,9 @@ def expression(text: str) -> str:
     parsed = _parsed(text)
     if parsed is not None and not _known().unknown_license_keys(parsed):
         return str(parsed.render())
+    sides = _STRONG.split(text)
+    if len(sides) > 1:
+        return expression(" ".join(f"({side})" if number % 2 == 0 else side for number, side in enumerate(sides)))
     joined = " ".join(_words([part.strip() for part in _WORDS.split(text) if part.strip()]))
     parsed = _parsed(joined)
     return str(parsed.render()) if parsed is not None else _name(text)

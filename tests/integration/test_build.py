@@ -74,7 +74,7 @@ def test_a_build_leaves_every_file_that_is_promised(reference: Reference) -> Non
     }
     repositories = artifacts(reference.dist).keys() - found
     assert {"artifacts/runtime/apt/dists/stable/Release", "artifacts/runtime/yum/repodata/repomd.xml"} <= repositories
-    kept = {"oci", "artifacts", "charts", "SHA256SUMS", "manifest.json", "metadata.json"}
+    kept = {"oci", "artifacts", "charts", "SHA256SUMS", "manifest.json", "metadata.json", "provenance.json"}
     assert {path.name for path in reference.dist.iterdir()} == kept
     assert set(reference.build.states()) >= STEPS
     assert leftovers(reference.build.pid) == []
@@ -86,7 +86,7 @@ def test_sha256sum_agrees_with_the_sums(reference: Reference) -> None:
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     listed = {line.partition("  ")[2] for line in (reference.dist / "SHA256SUMS").read_text().splitlines()}
-    assert listed == {*artifacts(reference.dist), "manifest.json", "metadata.json"}
+    assert listed == {*artifacts(reference.dist), "manifest.json", "metadata.json", "provenance.json"}
 
 
 def test_manifest_json_lists_every_output_with_its_digest_size_and_media_type(reference: Reference) -> None:
@@ -108,9 +108,9 @@ def test_manifest_json_lists_every_output_with_its_digest_size_and_media_type(re
             path = reference.dist / output["path"]
             assert (file_digest(path), path.stat().st_size) == (output["digest"], output["size"])
             files[output["path"]] = output["mediaType"]
-    assert set(files) == set(artifacts(reference.dist))
+    assert set(files) == {*artifacts(reference.dist), "provenance.json"}
     assert places == {
-        (None, None, "release"), (None, None, "chart"), ("runtime", None, "image"), ("container", None, "image"),
+        (None, None, "release"), (None, None, "chart"), (None, None, "provenance"), ("runtime", None, "image"), ("container", None, "image"),
         *((name, platform, "image") for name in ("runtime", "container") for platform in PLATFORMS),
         *(("runtime", platform, name) for name in FILES for platform in PLATFORMS),
         ("runtime", None, "apt"), ("runtime", None, "yum"),

@@ -246,6 +246,9 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.registry.take_fault(self.command, parts.path)
         if fault is not None and fault(self):
             return
+        if parts.path == "/v2/":
+            self.reply(200, b"{}", {"Content-Type": "application/json"})
+            return
         for pattern, kind in _PATHS:
             if match := pattern.match(parts.path):
                 if kind != "token" and not self.allowed(match["name"], seen):

@@ -49,6 +49,7 @@ def test_each_format_gets_the_files_of_its_folder_in_order(tmp_path: Path) -> No
         (archive(all=None, all__apk__a=b"1"), "'apk/a', which is no plain file of a format"),
         (archive(all=None, all__deb__sub__a=b"1"), "no plain file of a format"),
         (archive(all=None, all__deb=b"1"), "no plain file of a format"),
+        (archive(all=None, all__deb__a=b""), "'deb/a', which is empty"),
         (b"not a tar at all" * 64, "deb a"),
         (archive(all=None, all__deb__a=b"1" * 2000)[:1600], "deb a"),
     ],

@@ -1,0 +1,111 @@
+"""Which keys are believed, when and for what."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from nexus_oci.errors import DefinitionError, UsageError
+from nexus_oci.trust.keys import generate
+from nexus_oci.trust.verification import Trust, TrustedKey, load_trust, trusted_file
+
+KEY = generate().public
+JUNE = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def trust_file(tmp_path: Path) -> Path:
+    (tmp_path / "release.pub").write_bytes(KEY.pem)
+    return tmp_path / "trust.yaml"
+
+
+def trusted(**limits: object) -> TrustedKey:
+    return TrustedKey(key=KEY, name="k", **limits)  # type: ignore[arg-type]
+
+
+def test_a_file_says_which_keys_when_and_for_what(trust_file: Path) -> None:
+    trust_file.write_text(
+        f"""\
+keys:
+  - key: release.pub
+    name: release 2026
+    not-before: 2026-01-01
+    not-after: 2027-02-01T12:00:00+01:00
+    repositories: [engine, "charts/*"]
+    distributions: [runtime]
+  - key: release.pub
+revoked: ["sha256:{"0" * 64}"]
+"""
+    )
+    found = load_trust(trust_file)
+    first, second = found.keys
+    assert (first.name, second.name, first.key) == ("release 2026", "release.pub", KEY)
+    assert first.not_before == datetime(2026, 1, 1, tzinfo=UTC)
+    assert first.not_after == datetime(2027, 2, 1, 11, tzinfo=UTC)
+    assert (first.repositories, first.distributions) == (("engine", "charts/*"), ("runtime",))
+    assert found.revoked == {"sha256:" + "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "empty"),
+        ("keys: 1", "keys"),
+        ("keys: [{}]", "keys.0.key"),
+        ("keys: [{key: release.pub, not-befor: 2026-01-01}]", "not-befor"),
+        ("keys: [{key: release.pub, not-after: soon}]", "keys.0.not-after"),
+        ("keys: [{key: release.pub, repositories: []}]", "sign nothing"),
+        ("keys: []\nrevoked: [abc]", "revoked.0"),
+        ("keys: [\n", "trust.yaml:"),
+    ],
+)
+def test_a_file_with_a_fault_trusts_nobody(trust_file: Path, text: str, problem: str) -> None:
+    trust_file.write_text(text)
+    with pytest.raises(DefinitionError) as raised:
+        load_trust(trust_file)
+    assert problem in str(raised.value)
+
+
+def test_a_key_that_is_missing_or_private_is_an_error(trust_file: Path) -> None:
+    trust_file.write_text("keys: [{key: other.pub}]")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_trust(trust_file)
+    assert trusted_file(trust_file.parent / "release.pub").key == KEY
+
+
+def test_a_key_counts_in_its_time_only() -> None:
+    key = trusted(not_before=datetime(2026, 1, 1, tzinfo=UTC), not_after=JUNE)
+    assert key.refusal(["engine"], None, datetime(2026, 5, 31, 23, 59, 59, tzinfo=UTC)) is None
+    assert "expired on 2026-06-01 00:00 UTC" in (key.refusal(["engine"], None, JUNE) or "")
+    assert "valid from 2026-01-01" in (key.refusal(["engine"], None, datetime(2025, 12, 31, tzinfo=UTC)) or "")
+
+
+@pytest.mark.parametrize(
+    ("names", "fits"),
+    [
+        (["engine"], True),
+        (["registry.example/team/engine"], True),
+        (["other", "charts/x"], True),
+        (["my-engine"], False),
+        (["engine/sub"], False),
+        ([], False),
+    ],
+)
+def test_a_pattern_fits_the_end_of_a_repository(names: list[str], fits: bool) -> None:
+    key = trusted(repositories=("engine", "charts/*"))
+    assert (key.refusal(names, None, JUNE) is None) is fits
+
+
+def test_a_key_for_distributions_signs_nothing_else() -> None:
+    key = trusted(distributions=("runtime",))
+    assert key.refusal(["x"], "runtime", JUNE) is None
+    for other in ("sdk", None):
+        assert "for the distributions runtime" in (key.refusal(["x"], other, JUNE) or "")
+
+
+def test_a_revoked_key_is_not_used() -> None:
+    trust = Trust(keys=(trusted(),), revoked=frozenset({"sha256:" + KEY.fingerprint}))  # type: ignore[arg-type]
+    assert trust.usable() == ()
+    assert Trust(keys=(trusted(),)).usable() != ()
