@@ -14,7 +14,7 @@ from nexus_oci.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from nexus_oci.oci.values import Digest
-    from nexus_oci.pipeline.attest import Kind
+    from nexus_oci.pipeline.attest import Attested, Kind
 
 _KINDS = ("spdx", "cyclonedx", "provenance")
 
@@ -90,16 +90,13 @@ def command(
         provenance = _provenance(near, root.digest, builder_id) if "provenance" in wanted else None
         request = Request(signer=signer, kinds=wanted, provenance=provenance)
         done = attest_in_registry(reference.at(root.digest), reach, request, tell, jobs=jobs)
+    _report(console, done, signer.public.fingerprint)
+
+
+def _report(console: Console, done: Attested, key: str) -> None:
     if console.as_json:
-        console.data(
-            {
-                "digest": done.root.digest,
-                "manifests": done.manifests,
-                "statements": done.statements,
-                "added": done.added,
-                "key": signer.public.fingerprint,
-            }
-        )
+        counts = {"manifests": done.manifests, "statements": done.statements, "added": done.added}
+        console.data({"digest": done.root.digest, "key": key, **counts})
         return
     console.result(done.root.digest)
     if not console.quiet:

@@ -11,6 +11,7 @@ import click
 from nexus_oci.cli.console import Console, human_size
 from nexus_oci.cli.options import openpgp_key as read_key
 from nexus_oci.cli.options import openpgp_options, read_signer, signing_options
+from nexus_oci.errors import UsageError
 
 if TYPE_CHECKING:
     from nexus_oci.release.outputs import Output
@@ -67,9 +68,15 @@ def command(
     """
     from nexus_oci.cli.session import Session
     from nexus_oci.pipeline.build import BuildOptions, build_release
+    from nexus_oci.pipeline.push import parse_destination
 
     key = read_key(console, openpgp_key, openpgp_passphrase_file, openpgp_certificate)
+    if sign is None and (passphrase_file is not None or identity is not None):
+        raise UsageError(
+            "no key was given to sign with", why="--passphrase-file and --identity are about it", hint="add --sign KEY"
+        )
     signer = read_signer(console, sign, passphrase_file) if sign else None
+    identity = str(parse_destination(identity)) if identity else None
     session = Session(console)
     with session.display() as display:
         settings = session.settings(distributions=distributions, platforms=platforms, formats=formats, key=key, say=display.say)

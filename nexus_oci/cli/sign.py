@@ -71,14 +71,12 @@ def _prefix(console: Console, store: Store, identity: str | None) -> str:
     from nexus_oci.definition import load
     from nexus_oci.pipeline.project import default_folder
     from nexus_oci.pipeline.push import parse_destination
+    from nexus_oci.pipeline.signing_release import NO_PREFIX
 
     built_here = store.root.resolve().parent == console.dist.resolve()
     if identity is None and built_here and (console.directory / "images" / "nexus.yaml").is_file():
         identity = load(console.directory, defaults=default_folder()).registry
     if identity:
         return str(parse_destination(identity))
-    console.say(
-        "no registry is known, so the signatures name repositories alone: podman and skopeo check that name. "
-        "--identity HOST/NAMESPACE says where the release will be."
-    )
+    console.say(NO_PREFIX)
     return ""

@@ -21,7 +21,7 @@ from nexus_oci.pipeline.local_images import base_specs
 from nexus_oci.pipeline.progress import Progress
 from nexus_oci.pipeline.project import LOCK_FILE, Project, Settings, assemble, load_project
 from nexus_oci.pipeline.releasing import Release, assemble_release, build_metadata
-from nexus_oci.pipeline.signing_release import sign_store
+from nexus_oci.pipeline.signing_release import NO_PREFIX, sign_store
 from nexus_oci.trust.keys import Signer
 
 
@@ -99,6 +99,8 @@ def build_release(settings: Settings, options: BuildOptions, engine: LazyEngine,
     release = assemble_release(project, store, built, metadata, sbom=options.sbom)
     if options.signer is not None:
         prefix = options.identity or project.definition.registry or ""
+        if not prefix:
+            progress.say(NO_PREFIX)
         signed = sign_store(store, release.descriptor, options.signer, prefix=prefix)
         progress.say(f"{signed.manifests} manifests are signed; {signed.added} signatures were added")
     return release

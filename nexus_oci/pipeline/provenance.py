@@ -10,8 +10,8 @@ from urllib.parse import quote
 from nexus_oci import __version__
 from nexus_oci.errors import NexusError, NotFoundError, VerificationError
 from nexus_oci.oci.gzip import ENCODER
-from nexus_oci.oci.store import VerifiedReader
-from nexus_oci.oci.values import Descriptor, Digest, canonical_json, digest_of
+from nexus_oci.oci.values import Digest, canonical_json, digest_of
+from nexus_oci.pipeline.attached import read_blob
 from nexus_oci.pipeline.project import Project
 from nexus_oci.transfer.ends import Source
 from nexus_oci.trust.dsse import BUNDLE, Bundle, Statement, read_bundle, statement
@@ -119,18 +119,11 @@ def attached_statements(source: Source, about: Digest, predicate_type: str) -> I
         if manifest.artifact_type != BUNDLE or len(manifest.layers) != 1 or manifest.annotations.get(NOTE) != predicate_type:
             continue
         try:
-            bundle = read_bundle(_read(source, manifest.layers[0]))
+            bundle = read_bundle(read_blob(source, manifest.layers[0], limit=MOST_BUNDLE))
             if bundle is not None and (said := bundle.statement).predicate_type == predicate_type:
                 yield bundle, said
         except NexusError:
             continue
-
-
-def _read(source: Source, blob: Descriptor) -> bytes:
-    if blob.size > MOST_BUNDLE:
-        raise VerificationError(f"bundle {blob.digest.short} is too large", why=f"it has {blob.size} bytes")
-    with VerifiedReader(source.open_blob(blob, verify=False), blob, f"bundle {blob.digest.short}") as reader:
-        return b"".join(reader)
 
 
 def _dependencies(project: Project) -> Iterator[Dependency]:

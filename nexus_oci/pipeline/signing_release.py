@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,11 @@ from nexus_oci.trust.keys import Signer
 SUMS = "SHA256SUMS"
 SUMS_SIGNATURE = f"{SUMS}.sig"
 """The detached signature of the list of files, beside it."""
+NO_PREFIX = (
+    "no registry is known, so the signatures name repositories alone: podman and skopeo check that name. "
+    "--identity HOST/NAMESPACE says where the release will be."
+)
+"""What a user should hear where a store is signed without a prefix."""
 _NO_TIME = "1970-01-01T00:00:00Z"
 
 
@@ -85,14 +90,7 @@ def sign_store(store: Store, root: Descriptor, signer: Signer, *, prefix: str = 
     return Signed(root=root, manifests=len(subjects), added=added, files=_sign_sums(store.root.parent, signer))
 
 
-def sign_in_registry(
-    reference: Reference,
-    access: Access,
-    signer: Signer,
-    *,
-    jobs: int = 8,
-    on_signed: Callable[[Subject], None] | None = None,
-) -> Signed:
+def sign_in_registry(reference: Reference, access: Access, signer: Signer, *, jobs: int = 8) -> Signed:
     """Sign everything of a release, or image, in a registry: in its repository, and wherever a release's friendly names are.
 
     The reference is resolved to a digest once; what is signed is what that digest names.
@@ -124,8 +122,6 @@ def sign_in_registry(
                     )
                     _publish(source, end, subject, fresh)
                     added += fresh.added
-            if on_signed is not None:
-                on_signed(subject)
             return added
 
         added = sum(Crew(jobs).map(sign, subjects))

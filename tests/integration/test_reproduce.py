@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import os
-import shutil
 import subprocess
 import tarfile
 from dataclasses import replace
@@ -22,6 +21,7 @@ from tests.integration.engines_support import small_project
 from tests.support.projects import Project
 
 pytestmark = pytest.mark.integration
+pytest_plugins = ["tests.support.registry"]
 PASSPHRASE = {"NEXUS_OCI_KEY_PASSPHRASE": "a passphrase"}
 MODULE = "svc/__main__.py"
 
@@ -141,7 +141,8 @@ def test_the_version_of_one_package_is_named_first(clone: Project, original: Pro
     assert first["where"][-1] == "packages"
     assert (first["field"], first["then"], first["now"]) == ("pypi idna", "3.10", "3.9")
     assert rest
-    assert [each for each in rest if "idna" not in "/".join([*each["where"], each["field"]])] == []
+    told = ["/".join([*each["where"], each["field"]]) for each in rest]
+    assert [place for place in told if "idna" not in place and "app/requirements.txt" not in place] == []
 
 
 def test_a_changed_line_of_the_source_is_named(clone: Project, original: Project) -> None:
@@ -154,16 +155,21 @@ def test_a_changed_line_of_the_source_is_named(clone: Project, original: Project
     ]
 
 
-def test_the_provenance_counts_only_under_the_key_that_is_asked_for(clone: Project, original: Project, tmp_path: Path) -> None:
+def test_a_release_and_an_image_in_a_registry_are_reproduced_under_the_key_that_signed_their_provenance(
+    clone: Project, original: Project, registry: str, tmp_path: Path
+) -> None:
     project = original.copy(tmp_path / "signed", with_dist=True)
     for name in ("mine", "other"):
         project.done("keygen", "--output", str(tmp_path / name), **PASSPHRASE)
     project.done("attest", "--key", str(tmp_path / "mine.key"), "--type", "provenance", **PASSPHRASE)
-    shutil.move(project.dist / "provenance.json", tmp_path / "provenance.json")
-    clone.done("reproduce", str(project.dist), "--use-cache", "--key", str(tmp_path / "mine.pub"))
-    message = clone.run("reproduce", str(project.dist), "--key", str(tmp_path / "other.pub")).refused(4)
-    assert "no provenance of" in message
-    assert "signed by a key that was given" in message
+    pushed = project.done("--json", "push", f"{registry}/team", "--plain-http").data
+    for name in (pushed["release"], next(name for name in pushed["names"] if "/container:" in name)):
+        command = ("reproduce", name, "--use-cache", "--plain-http", "--key")
+        report = clone.done("--json", *command, str(tmp_path / "mine.pub")).data
+        assert (report["reproduced"], report["inputs"]) == (True, [])
+        message = clone.run(*command, str(tmp_path / "other.pub")).refused(4)
+        assert "no provenance of" in message
+        assert "signed by a key that was given" in message
 
 
 def test_what_has_no_provenance_is_not_guessed_at(clone: Project, original: Project, tmp_path: Path) -> None:

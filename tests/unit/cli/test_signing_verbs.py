@@ -171,3 +171,14 @@ def test_a_store_without_a_known_registry_is_signed_with_a_warning(run: RunProgr
     assert "no registry is known" in run("-C", signed, "sign", "--key", signed / "release.key").err
     named = run("-C", signed, "sign", "--key", signed / "release.key", "--identity", "registry.example/team")
     assert (named.code, "no registry is known" in named.err) == (0, False)
+
+
+@pytest.mark.parametrize("words", [("--identity", "registry.example/team"), ("--passphrase-file", "fd:3")])
+def test_build_wants_a_key_before_anything_about_it(run: RunProgram, tmp_path: Path, words: tuple[str, str]) -> None:
+    done = run("-C", tmp_path, "build", *words)
+    assert (done.code, "add --sign KEY" in done.err) == (2, True)
+
+
+def test_build_reads_its_key_before_it_builds(run: RunProgram, tmp_path: Path) -> None:
+    done = run("-C", tmp_path, "build", "--sign", tmp_path / "none.key")
+    assert (done.code, "the signing key cannot be read" in done.err) == (2, True)
