@@ -59,7 +59,7 @@ def sign_rpms(
     files = {f"packages/{title}": blob for title, blob in outcome.files.items()}
     verified = run_script(toolbox, "verify_rpm.sh", files={**files, "certificate.asc": key.certificate})
     for title, _ in packages:
-        makers = [maker.upper() for maker in _SIGNED.findall(_section(verified.output, f"/work/in/packages/{title}:"))]
+        makers = [maker.upper() for maker in _SIGNED.findall(_section(verified.output, f"/job/in/packages/{title}:"))]
         if verified.exit_code or not makers or not all(key.signer.endswith(maker) for maker in makers):
             raise VerificationError(
                 f"the signature of {title} does not verify",

@@ -79,14 +79,14 @@ def run_script(
     epoch: int = 0,
     surroundings: Surroundings | None = None,
 ) -> Outcome:
-    """Run `script` with `files` below /work/in, each with the time `epoch`, and take what it leaves in /work/out.
+    """Run `script` with `files` below /job/in, each with the time `epoch`, and take what it leaves in /job/out.
 
     `with_scripts` are others that it sources. Raises what the engine and the store raise; that the script fails is no error.
     """
     around = surroundings or Surroundings()
     wanted = ContainerRequest(
         image=toolbox.image,
-        command=("sh", f"/work/{script}", *arguments),
+        command=("sh", f"/job/{script}", *arguments),
         environment=around.environment or {},
         mounts=around.mounts,
         user=around.user,
@@ -100,7 +100,7 @@ def run_script(
         ended = container.run(secret=secret, timeout=3600, cancel=toolbox.cancel)
         left: Mapping[str, Descriptor] = {}
         if ended.exit_code == 0:
-            with container.folder("/work/out", cancel=toolbox.cancel) as stream:
+            with container.folder("/job/out", cancel=toolbox.cancel) as stream:
                 left = _stored(toolbox.store, stream)
     return Outcome(
         exit_code=ended.exit_code,
@@ -129,13 +129,13 @@ def _stored(store: Store, stream: Iterator[bytes]) -> dict[str, Descriptor]:
 
 
 def _archive(store: Store, files: Mapping[str, Descriptor | bytes], epoch: int, owner: tuple[int, ...]) -> Iterator[bytes]:
-    """A tar of /work, its folders first; blobs are read block by block."""
-    folders = {str(parent) for name in files for parent in Path("work", name).parents} - {"."}
-    for name in sorted(folders | {"work/in", "work/out"}):
+    """A tar of /job, its folders first; blobs are read block by block."""
+    folders = {str(parent) for name in files for parent in Path("job", name).parents} - {"."}
+    for name in sorted(folders | {"job/in", "job/out"}):
         yield _header(name, tarfile.DIRTYPE, 0o755, 0, epoch, owner)
     for name, content in files.items():
         size = len(content) if isinstance(content, bytes) else content.size
-        yield _header(f"work/{name}", tarfile.REGTYPE, 0o644, size, epoch, owner)
+        yield _header(f"job/{name}", tarfile.REGTYPE, 0o644, size, epoch, owner)
         if isinstance(content, bytes):
             yield content
         else:

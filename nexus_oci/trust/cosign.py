@@ -17,7 +17,7 @@ from typing import Final
 from nexus_oci.errors import VerificationError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.store import Store
-from nexus_oci.oci.values import Descriptor, Digest, Manifest, canonical_json, digest_of
+from nexus_oci.oci.values import Descriptor, Digest, Manifest, canonical_json
 from nexus_oci.trust.keys import PublicKey, Signer
 
 PAYLOAD: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -140,8 +140,3 @@ def decoded(text: str | bytes, what: str) -> bytes:
         return base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError) as error:
         raise VerificationError(f"{what} is not base64", why=str(error)) from None
-
-
-def payload_digest(signature: SimpleSignature) -> Digest:
-    """The digest of a signature's payload, by which it is told from others."""
-    return digest_of(signature.payload)

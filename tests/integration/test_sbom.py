@@ -20,6 +20,7 @@ from packageurl import PackageURL
 
 from tests.integration.conftest import Reference
 from tests.integration.engines_support import engine_project
+from tests.support.peers import real_cosign
 from tests.support.projects import Layout, Project
 
 pytestmark = pytest.mark.integration
@@ -241,6 +242,13 @@ def test_what_was_pushed_with_its_statements_has_them_and_what_was_not_gets_them
     full = project.done("--json", "push", f"{registry}/full", "--plain-http").data["release"]
     again = project.done("--json", "attest", full, "--key", key, "--plain-http", **PASSPHRASE).data
     assert (again["statements"], again["added"]) == (6, 0)
+
+    outputs = json.loads((project.dist / "manifest.json").read_text())["outputs"]
+    (image,) = [output["digest"] for output in outputs if output["format"] == "image" and output["platform"]]
+    known = ("--key", str(described.root / "release.pub"), "--insecure-ignore-tlog=true", "--allow-http-registry")
+    for kind in ("spdxjson", "cyclonedx", "slsaprovenance1"):
+        outcome = real_cosign().run("verify-attestation", *known, "--type", kind, f"{registry}/full/engine@{image}")
+        assert outcome.code == 0, outcome.err
 
 
 def test_without_a_key_or_with_another_build_s_provenance_it_is_refused(described: Project, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ else
     # The key is on a token behind p11-kit's server: gpg's agent learns of it from the token itself.
     module=$(echo /usr/lib/*/pkcs11/p11-kit-client.so)
     printf 'providers token\nprovider-token-library %s\n' "$module" >"$GNUPGHOME/gnupg-pkcs11-scd.conf"
-    cp /work/pinentry.sh /tmp/pinentry && chmod 755 /tmp/pinentry
+    cp /job/pinentry.sh /tmp/pinentry && chmod 755 /tmp/pinentry
     printf 'scdaemon-program /usr/bin/gnupg-pkcs11-scd\npinentry-program /tmp/pinentry\n' >"$GNUPGHOME/gpg-agent.conf"
-    gpg --quiet --batch --no-tty --import /work/in/certificate.asc
+    gpg --quiet --batch --no-tty --import /job/in/certificate.asc
     gpg-connect-agent 'SCD SERIALNO' 'LEARN --force' /bye >/dev/null
     # A wrong PIN would be tried three times, after which most tokens lock themselves: so a first signature has one try.
     gpg --batch --no-tty --local-user "$signer!" --output /dev/null --detach-sign </dev/null || exit 77

@@ -1,5 +1,5 @@
-# FINGERPRINT TIME: signs the headers of the packages in /work/in/packages, and leaves them in /work/out.
-. /work/key.sh
-mv /work/in/packages/* /work/out
+# FINGERPRINT TIME: signs the headers of the packages in /job/in/packages, and leaves them in /job/out.
+. /job/key.sh
+mv /job/in/packages/* /job/out
 rpmsign --define "__gpg /usr/bin/gpg" --define "_gpg_name $signer!" --define "_gpg_digest_algo sha256" \
-    --define "_gpg_sign_cmd_extra_args $options" --addsign /work/out/*
+    --define "_gpg_sign_cmd_extra_args $options" --addsign /job/out/*

@@ -1,4 +1,4 @@
-# FINGERPRINT TIME: leaves a detached signature of /work/in/text in /work/out/detached, and a signed copy in /work/out/clear.
-. /work/key.sh
-gpg $options --local-user "$signer!" --armor --output /work/out/detached --detach-sign /work/in/text
-gpg $options --local-user "$signer!" --output /work/out/clear --clear-sign /work/in/text
+# FINGERPRINT TIME: leaves a detached signature of /job/in/text in /job/out/detached, and a signed copy in /job/out/clear.
+. /job/key.sh
+gpg $options --local-user "$signer!" --armor --output /job/out/detached --detach-sign /job/in/text
+gpg $options --local-user "$signer!" --output /job/out/clear --clear-sign /job/in/text

@@ -1,8 +1,8 @@
-# Checks both signatures of /work/in/text with Sequoia and with gpgv, and no other key than /work/in/certificate.asc.
+# Checks both signatures of /job/in/text with Sequoia and with gpgv, and no other key than /job/in/certificate.asc.
 set -eu
 umask 077
 export LC_ALL=C.UTF-8 TZ=UTC GNUPGHOME=/tmp/home
-cd /work/in
+cd /job/in
 mkdir "$GNUPGHOME"
 gpg --quiet --batch --no-tty --output /tmp/certificate --dearmor certificate.asc
 sqv --keyring certificate.asc --signature-file detached text
