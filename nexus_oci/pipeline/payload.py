@@ -16,7 +16,8 @@ def stage_files(
 ) -> dict[str, list[tuple[str, Descriptor]]]:
     """Put every file below `folder`/FORMAT/ of a tar stream into the store; for each format the files' names and descriptors.
 
-    `formats` gives each format's media type. Raises `ArchiveError` where a format has no file, or anything but plain files that are not empty.
+    `formats` gives each format's media type. Raises `ArchiveError` where a format has no file, or anything but plain files that
+    are not empty.
     """
     found: dict[str, list[tuple[str, Descriptor]]] = {name: [] for name in formats}
     for entry, data in iter_members(stream, origin=f"the stage of {step}", prefix=folder):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -49,6 +50,8 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
         super().__init__(hostname=host, insecure=self.transport.base.startswith("http://"))
         self.session = self.transport.session
         self._referrers = Referrers(self.transport, self._tagged_manifest)
+        self._gates: dict[tuple[str, Digest], threading.Lock] = {}
+        self._gates_lock = threading.Lock()
 
     @property
     def requests_made(self) -> int:
@@ -118,7 +121,9 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
     ) -> Outcome:
         """Write a blob unless the repository has it: mounted from another repository if that works, else uploaded.
 
-        `open_stream` is called again for every new try. `progress` hears of the bytes sent, repeated ones too.
+        `open_stream` is called again for every new try. `progress` hears of the bytes sent, repeated ones too. Of threads with
+        one blob the first writes and the others wait: a registry on a file system may take a blob that is written a second
+        time for damaged, and refuse a manifest with it.
         """
         upload = Upload(
             self.transport,
@@ -128,7 +133,10 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
             lambda: self.has_blob(repository, descriptor, pushing=True),
             progress,
         )
-        return upload.run(self._api(mount_from) if mount_from else None)
+        with self._gates_lock:
+            gate = self._gates.setdefault((repository, descriptor.digest), threading.Lock())
+        with gate:
+            return upload.run(self._api(mount_from) if mount_from else None)
 
     def put_manifest(self, repository: str, manifest: Manifest, tag: str | None = None) -> None:
         """Write a manifest's raw bytes under its digest, or a tag, and see that its subject's referrers list it."""

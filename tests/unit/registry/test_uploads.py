@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,19 @@ def test_a_blob_that_is_there_is_not_sent(server: FaultyRegistry, client: Regist
     server.repository("team/app").blobs[BLOB.descriptor.digest] = BLOB.data
     assert push(client, path) is Outcome.PRESENT
     assert [seen.method for seen in server.seen] == ["HEAD"]
+
+
+def test_threads_with_one_blob_write_it_once(server: FaultyRegistry, client: RegistryClient, path: Path) -> None:
+    together = threading.Barrier(4)
+
+    def work(_: int) -> Outcome:
+        together.wait()
+        return push(client, path)
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = sorted(pool.map(work, range(4)), key=str)
+    assert outcomes == [Outcome.PRESENT, Outcome.PRESENT, Outcome.PRESENT, Outcome.SENT]
+    assert [seen.method for seen in server.seen].count("PUT") == 1
 
 
 def test_an_empty_blob_is_uploaded(server: FaultyRegistry, client: RegistryClient) -> None:
