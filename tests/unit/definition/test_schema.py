@@ -91,7 +91,9 @@ GOOD = [
     _image(healthcheck="none"),
     _image(healthcheck={"command": ["x"], "interval": "1m30s", "start-period": "500ms", "retries": 2}),
     _package(files={"/etc/x": "x", "/etc/y": {"source": "y", "mode": "0640", "config": True}}),
-    _package(service={"command": ["/usr/bin/x"], "restart": "always"}, user="shop", relations={"depends": ["libc6 (>= 2.36) | musl"]}),
+    _package(
+        service={"command": ["/usr/bin/x"], "restart": "always"}, user="shop", relations={"depends": ["libc6 (>= 2.36) | musl"]}
+    ),
 ]
 BAD = [
     _engine(name="My Shop"),

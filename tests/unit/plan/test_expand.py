@@ -115,7 +115,8 @@ def packed(make: Callable[..., Request], signer: str = "") -> Plan:
     """The plan of the runtime's packages and repositories, with or without a key."""
     request = make()
     builds = [
-        replace(build, formats=("deb", "rpm", "apt", "yum")) if build.distribution == "runtime" else build for build in request.builds
+        replace(build, formats=("deb", "rpm", "apt", "yum")) if build.distribution == "runtime" else build
+        for build in request.builds
     ]
     repositories = {f"runtime/{kind}": {"signer": signer} for kind in ("apt", "yum")}
     return expand(replace(request, builds=builds, signing={"signer": signer} if signer else {}, repositories=repositories))

@@ -81,7 +81,9 @@ def test_a_release_pins_everything_and_says_each_friendly_name(store: Store) -> 
     index = store_index(store, [image(store)], {})
     chart = store_chart(store, config=b"{}", archive=b"tgz", annotations={})
     blob = store.put(b"deb", media_types.ARTIFACTS["deb"][1])
-    artifact = store_artifact(store, BuiltFile(distribution="a", platform=AMD64, format="deb", title="x", files=(("x", blob),)), index, {})
+    artifact = store_artifact(
+        store, BuiltFile(distribution="a", platform=AMD64, format="deb", title="x", files=(("x", blob),)), index, {}
+    )
     arguments = {
         "images": [Named(descriptor=index, repository="engine", tag="1")], "artifacts": [artifact],
         "charts": [Named(descriptor=chart, repository="charts/engine", tag="1")], "annotations": {"a": "1"},
