@@ -6,7 +6,8 @@
 3. So are the signatures attached to each, in both forms.
 4. A signature counts if a key that is trusted made it, the key is valid now, fits the repository and distribution, and is not
    revoked; and if the signed payload names exactly this manifest. A signature by a trusted key that names another manifest was
-   moved here: a fault. Bundles with a statement of another type are judged in the same way, and are no signatures.
+   moved here: a fault. Bundles with a statement of another type are judged in the same way, and are no signatures; they may also
+   name the file in an artifact beside its manifest.
 5. The root has to be signed; so has every part of a release, and every artifact that nothing above pins. Other manifests may be
    covered by the digest in the index above them.
 6. What was signed in both forms somewhere was so everywhere: a form that one manifest lacks was taken away, or damaged.
@@ -160,7 +161,8 @@ def _count(
     except NexusError as error:
         checked.faults.append(f"{checked.name}: {error.what}, though {makers[0].name} signed it")
         return
-    if digests != (checked.subject.digest,):
+    says_more = isinstance(one, Bundle) and one.statement.predicate_type != SIGNATURE
+    if checked.subject.digest not in digests or (len(digests) > 1 and not says_more):
         named = ", ".join(digests) or "nothing"
         checked.faults.append(
             f"{checked.name} has a signature ({form}) by {makers[0].name} that is of {named}: it was moved here"
@@ -168,7 +170,7 @@ def _count(
         return
     refusals = {key: key.refusal(repositories, checked.subject.distribution, now) for key in makers}
     accepted = [key for key, refusal in refusals.items() if refusal is None]
-    if isinstance(one, Bundle) and one.statement.predicate_type != SIGNATURE:
+    if isinstance(one, Bundle) and says_more:
         checked.statements += [(one.statement.predicate_type, key) for key in accepted[:1]]
     else:
         checked.signers += [(form, key) for key in accepted[:1]]

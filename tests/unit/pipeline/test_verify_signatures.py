@@ -296,6 +296,17 @@ def test_what_says_that_it_is_no_signature_is_not_read_where_only_signatures_are
     assert found.signatures.checked[0].others == [f"a bundle of type {kind} was not read"]
 
 
+def test_a_statement_may_also_name_the_file_of_an_artifact_and_a_signature_may_not(store: Store, root: Descriptor) -> None:
+    subject = deb(store, root)
+    file = store.manifest(subject).layers[0].digest
+    body = dsse.sign_statement(KEY, dsse.statement([subject.digest, file], "https://slsa.dev/provenance/v1", {}))
+    store.replace_tags({}, [dsse.store_bundle(store, body, subject, "https://slsa.dev/provenance/v1", "x")], keep_untagged=True)
+    assert verified(store, root).faults == []
+    body = dsse.sign_statement(KEY, dsse.statement([subject.digest, file], dsse.SIGNATURE, {}))
+    store.replace_tags({}, [dsse.store_bundle(store, body, subject, dsse.SIGNATURE, "x")], keep_untagged=True)
+    assert any("moved here" in fault for fault in verified(store, root).faults)
+
+
 def test_a_statement_that_was_moved_is_a_fault(store: Store, root: Descriptor) -> None:
     body = dsse.sign_statement(KEY, dsse.statement([root.digest], "https://slsa.dev/provenance/v1", {}))
     victim = deb(store, root)
