@@ -1,11 +1,20 @@
 #!/bin/sh
-# Builds the tools that tests compare with and that Debian has not got: cosign, of one version, with the Go tool chain.
-# They stay in ~/.cache/nexus-oci-peers/bin, or $NEXUS_OCI_PEERS, so that only the first run takes its minutes. Several runs at
-# once wait for the first. Prints the folder.
+# Builds the tools of others that tests compare with and that Debian has not got, each of one version, with the Go tool chain:
+# `peers.sh VENV` all of them, `peers.sh VENV NAME…` those that are named. They stay in ~/.cache/nexus-oci-peers/bin, or
+# $NEXUS_OCI_PEERS, so that only the first run takes its minutes. Several runs at once wait for one another, tool by tool.
+# Prints the folder.
 set -eu
 venv=${1:-.venv}
+[ $# -gt 0 ] && shift
 folder=${NEXUS_OCI_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/nexus-oci-peers/bin}
-cosign=v3.1.3
+# Name, version and package of each, the one that most tests wait for first.
+tools='
+cosign v3.1.3 github.com/sigstore/cosign/v3/cmd/cosign
+helm v3.22.0 helm.sh/helm/v3/cmd/helm
+oras v1.3.6 oras.land/oras/cmd/oras
+crane v0.22.1 github.com/google/go-containerregistry/cmd/crane
+regctl v0.11.7 github.com/regclient/regclient/cmd/regctl
+'
 # Where the machine has no Go: the tool chain as the module proxy serves it, and the SHA-256 of that file.
 go=go1.26.8
 go_amd64=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
@@ -37,14 +46,26 @@ with zipfile.ZipFile(io.BytesIO(data)) as archive:
 PYTHON
 }
 
+build() { # name version package
+    exec 9>"$folder/.lock"
+    flock 9
+    if [ ! -x "$folder/$1" ] || [ "$(cat "$folder/$1.version" 2>/dev/null)" != "$2" ]; then
+        PATH=$folder/../go/bin:$PATH
+        command -v go >/dev/null 2>&1 || fetch_go
+        say "Building $1 $2, for the tests: this takes some minutes, once."
+        GOBIN=$folder CGO_ENABLED=0 nice -n 19 go install -trimpath -ldflags='-s -w' "$3@$2" >&2
+        printf '%s\n' "$2" >"$folder/$1.version"
+    fi
+    exec 9>&-
+}
+
 mkdir -p "$folder"
-exec 9>"$folder/.lock"
-flock 9
-if [ ! -x "$folder/cosign" ] || [ "$(cat "$folder/cosign.version" 2>/dev/null)" != "$cosign" ]; then
-    PATH=$folder/../go/bin:$PATH
-    command -v go >/dev/null 2>&1 || fetch_go
-    say "Building cosign $cosign, for the tests: this takes some minutes, once."
-    GOBIN=$folder CGO_ENABLED=0 nice -n 19 go install -trimpath -ldflags='-s -w' "github.com/sigstore/cosign/v3/cmd/cosign@$cosign" >&2
-    printf '%s\n' "$cosign" >"$folder/cosign.version"
-fi
+wanted=" ${*:-} "
+for name in "$@"; do
+    printf '%s' "$tools" | grep -q "^$name " || { say "peers.sh knows no tool '$name'"; exit 2; }
+done
+printf '%s' "$tools" | while read -r name version package; do
+    [ -n "$name" ] || continue
+    case "$wanted" in "  " | *" $name "*) build "$name" "$version" "$package" </dev/null ;; esac
+done
 printf '%s\n' "$folder"

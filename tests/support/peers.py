@@ -55,9 +55,14 @@ class Cosign:
         assert done.code == 0, done.err
 
 
-def real_cosign() -> Cosign:
-    """The real cosign; the first run on a machine builds it, which takes minutes."""
-    done = subprocess.run(["sh", str(_SCRIPT), sys.prefix], capture_output=True, text=True, check=False)
+def peer(name: str) -> Path:
+    """The program of a tool that scripts/peers.sh names; the first run on a machine builds it, which takes minutes."""
+    done = subprocess.run(["sh", str(_SCRIPT), sys.prefix, name], capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.fail(f"cosign could not be built: {done.stderr[-2000:]}")
-    return Cosign(Path(done.stdout.strip().splitlines()[-1]) / "cosign")
+        pytest.fail(f"{name} could not be built: {done.stderr[-2000:]}")
+    return Path(done.stdout.strip().splitlines()[-1]) / name
+
+
+def real_cosign() -> Cosign:
+    """The real cosign."""
+    return Cosign(peer("cosign"))
