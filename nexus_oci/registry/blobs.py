@@ -7,14 +7,15 @@ import re
 from dataclasses import replace
 from typing import Self
 
-import requests
-
 from nexus_oci.errors import RegistryError, VerificationError
 from nexus_oci.oci.values import Descriptor
 from nexus_oci.registry.retry import TransientError
 from nexus_oci.registry.transport import Call, Transport, media_type
+from nexus_oci.registry.wire import Response
 
 _BLOCK = 1 << 20
+_PROGRESS = 1 << 10
+"""Bytes over one connection that count as coming forward."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)\Z")
 
 
@@ -22,7 +23,7 @@ class BlobReader:
     """The bytes of one blob of a registry. A context manager; used by one thread.
 
     Size, and with `verify` the digest, are checked when the end is read: `VerificationError`. A connection that
-    breaks is made again from where it broke (RFC 9110, 14.2); patience starts anew with every byte that arrives.
+    breaks, or hardly moves, is made again from where it broke (RFC 9110, 14.2); patience starts anew as the work moves on.
     """
 
     def __init__(self, transport: Transport, call: Call, descriptor: Descriptor, *, verify: bool) -> None:
@@ -31,20 +32,38 @@ class BlobReader:
         self._descriptor = descriptor
         self._hash = hashlib.new(descriptor.digest.algorithm) if verify else None
         self._backoff = transport.backoff()
+        self._pulse = transport.pulse(call.doing)
         self._position = 0
-        self._response: requests.Response | None = None
+        self._moved = 0
+        self._response: Response | None = None
         self._open_first()
 
     def read(self, size: int = -1, /) -> bytes:
         """Up to `size` bytes (all that is left without it); empty only at the verified end."""
         if size is None or size < 0:
             return b"".join(iter(lambda: self.read(_BLOCK), b""))
-        while True:
-            try:
-                return self._read_once(size)
-            except TransientError as error:
-                self.close()
-                self._backoff.pause(error)
+        buffer = bytearray(size)
+        count = self.readinto(memoryview(buffer))
+        del buffer[count:]
+        return bytes(buffer)
+
+    def readinto(self, view: memoryview, /) -> int:
+        """Fill `view` as far as the blob goes; returns the count of bytes, 0 only at the verified end."""
+        filled = 0
+        while filled < len(view):
+            count = self._some(view[filled:])
+            if not count:
+                break
+            filled += count
+        return filled
+
+    def skip_to(self, offset: int) -> None:
+        """Go on from `offset`, unread: for whoever has what is before it. Only at the beginning, and not with `verify`."""
+        if self._position or self._hash is not None:
+            raise ValueError("only a reader that does not verify can leave bytes out, and only at first")
+        if offset:
+            self.close()
+            self._position = offset
 
     def close(self) -> None:
         """Close the connection, or give it back if everything was read."""
@@ -69,20 +88,27 @@ class BlobReader:
             self.close()
             raise self._damaged(f"{self._transport.host} announces {announced} bytes{page}")
 
-    def _read_once(self, size: int) -> bytes:
-        if self._response is None:
-            self._response = self._reopen()
-        with self._transport.translated(self._call.doing):
-            data: bytes = self._response.raw.read(size)
-        if data:
-            self._position += len(data)
-            self._backoff.progressed()
-            if self._hash is not None:
-                self._hash.update(data)
-            if self._position > self._descriptor.size:
+    def _some(self, view: memoryview) -> int:
+        """What one read of the socket brings; 0 at the verified end."""
+        while True:
+            try:
+                return self._some_once(view)
+            except TransientError as error:
                 self.close()
-                raise self._damaged("more bytes came")
-            return data
+                self._backoff.pause(error)
+                self._moved = 0
+                self._pulse = self._transport.pulse(self._call.doing)
+
+    def _some_once(self, view: memoryview) -> int:
+        count = 0
+        # When the connection breaks after the last byte there is nothing left to be asked for.
+        if self._response is not None or self._position < self._descriptor.size or not self._position:
+            self._response = self._response or self._reopen()
+            with self._transport.translated(self._call.doing):
+                count = self._response.readinto(view)
+        if count:
+            self._advance(view[:count])
+            return count
         if self._position < self._descriptor.size:
             raise TransientError(
                 f"{self._transport.host} ended {self._call.doing} too early",
@@ -90,16 +116,28 @@ class BlobReader:
             )
         if self._hash is not None and self._hash.hexdigest() != self._descriptor.digest.hex:
             raise self._damaged(f"{self._descriptor.digest.algorithm}:{self._hash.hexdigest()} came")
-        return b""
+        return 0
 
-    def _reopen(self) -> requests.Response:
+    def _advance(self, data: memoryview) -> None:
+        self._position += len(data)
+        self._moved += len(data)
+        if self._moved >= _PROGRESS:
+            self._backoff.progressed()
+        if self._hash is not None:
+            self._hash.update(data)
+        if self._position > self._descriptor.size:
+            self.close()
+            raise self._damaged("more bytes came")
+        self._pulse.heard(len(data))
+
+    def _reopen(self) -> Response:
         """Ask for the rest; a registry without ranges sends everything again, and the start is skipped."""
         if not self._position:
             return self._transport.send(self._call)
         call = replace(self._call, expect=frozenset({200, 206}), headers={"Range": f"bytes={self._position}-"})
         response = self._transport.send(call)
         start = 0
-        if response.status_code == 206:
+        if response.status == 206:
             match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
             start = int(match[1]) if match else -1
             if start != self._position:
@@ -111,10 +149,10 @@ class BlobReader:
         self._skip(response, self._position - start)
         return response
 
-    def _skip(self, response: requests.Response, count: int) -> None:
+    def _skip(self, response: Response, count: int) -> None:
         with self._transport.translated(self._call.doing):
             while count:
-                block = response.raw.read(min(_BLOCK, count))
+                block = response.read(min(_BLOCK, count))
                 if not block:
                     raise TransientError(f"{self._transport.host} ended {self._call.doing} too early")
                 count -= len(block)

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import oras.provider
 import requests
+from requests.structures import CaseInsensitiveDict
 
 from nexus_oci.errors import NotFoundError, RegistryError, UsageError, VerificationError
 from nexus_oci.oci import media_types
@@ -29,6 +30,7 @@ from nexus_oci.registry.referrers import Referrers
 from nexus_oci.registry.settings import RegistrySettings
 from nexus_oci.registry.transport import Answer, Call, Transport
 from nexus_oci.registry.uploads import Upload
+from nexus_oci.registry.wire import Response
 from nexus_oci.transfer.ends import BlobStream, Outcome
 
 _ACCEPTED = (media_types.INDEX, media_types.MANIFEST, media_types.DOCKER_INDEX, media_types.DOCKER_MANIFEST)
@@ -48,7 +50,6 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
     def __init__(self, host: str, settings: RegistrySettings | None = None) -> None:
         self.transport = Transport(host, settings or RegistrySettings())
         super().__init__(hostname=host, insecure=self.transport.base.startswith("http://"))
-        self.session = self.transport.session
         self._referrers = Referrers(self.transport, self._tagged_manifest)
         self._gates: dict[tuple[str, Digest], threading.Lock] = {}
         self._gates_lock = threading.Lock()
@@ -211,7 +212,7 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
             scope=push_scope(repository) if method not in ("GET", "HEAD") else pull_scope(repository),
             body=body,
         )
-        return self.transport.open(call)
+        return _foreign(self.transport.open(call))
 
     def upload_blob(self, *_: Any, **__: Any) -> Any:
         """Refused: use `put_blob`."""
@@ -330,6 +331,17 @@ def _check(body: bytes, digest: Digest, what: str) -> None:
             why=f"expected {digest}, got {digest.algorithm}:{found} ({len(body)} bytes)",
             hint="the registry, or something between it and us, alters content; nothing was kept",
         )
+
+
+def _foreign(ours: Response) -> requests.Response:
+    """An answer in the form that oras-py's own methods read."""
+    answer = requests.Response()
+    answer.status_code, answer.reason, answer.url = ours.status, ours.reason, ours.url
+    answer.headers = CaseInsensitiveDict(ours.headers.items())
+    answer.raw = ours
+    if ours.empty:
+        ours.close()
+    return answer
 
 
 def _dumped(data: Any) -> bytes:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import json
+import socket
 import ssl
-from collections.abc import Iterator, Mapping
-
-import requests
-import urllib3
+from collections.abc import Mapping
 
 from nexus_oci.errors import NexusError, NotFoundError, RegistryError, VerificationError
 from nexus_oci.oci.reference import is_loopback
 from nexus_oci.registry.retry import Pace, TransientError, retry_after
+from nexus_oci.registry.wire import NotConnectedError
 
 BUSY = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that may pass when the request is made again."""
@@ -63,43 +61,35 @@ def from_status(
 
 
 def from_exception(error: Exception, host: str, doing: str) -> RegistryError:
-    """The error for an exception of requests or urllib3."""
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return RegistryError(
-                f"the certificate of {host} is not trusted",
-                why=cause.verify_message,
-                hint="name its authority with --ca-file, or install it on this machine",
-            )
-    if any(isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError) for cause in causes):
+    """The error for what http.client, the socket or TLS raised."""
+    cause = error.__cause__ if isinstance(error, NotConnectedError) and error.__cause__ else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return RegistryError(
+            f"the certificate of {host} is not trusted",
+            why=cause.verify_message,
+            hint="name its authority with --ca-file, or install it on this machine",
+        )
+    if isinstance(cause, ssl.SSLError) and "CERTIFICATE_REQUIRED" in (cause.reason or ""):
+        return RegistryError(
+            f"{host} wants to see a certificate of ours while {doing}",
+            why="it lets in only who proves himself by one",
+            hint="name it with --client-cert and --client-key, or put it into Docker's certs.d folder for this registry",
+        )
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
         plain = "it may speak plain HTTP: use --plain-http" if is_loopback(host) else "check the port and its TLS setup"
-        return RegistryError(f"no TLS connection to {host} while {doing}", why=str(causes[-1]), hint=plain)
-    if any(isinstance(cause, urllib3.exceptions.NameResolutionError) for cause in causes):
+        return RegistryError(f"no TLS connection to {host} while {doing}", why=str(cause), hint=plain)
+    if isinstance(cause, socket.gaierror):
         return _unreachable(host, doing, "its name is not known", "check the name and the network")
-    if any(isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED for cause in causes):
+    if isinstance(cause, ConnectionRefusedError):
         return _unreachable(host, doing, "connection refused", "check that it runs, and its host and port")
-    if any(isinstance(cause, requests.ConnectTimeout | urllib3.exceptions.NewConnectionError) for cause in causes):
-        return _unreachable(host, doing, str(causes[-1])[:200], "check the network, and the proxy if there is one")
-    why = "no answer came in time" if isinstance(error, requests.ReadTimeout) else _short(causes[-1])
+    if isinstance(error, NotConnectedError):
+        return _unreachable(host, doing, _short(cause), "check the network, and the proxy if there is one")
+    why = "no answer came in time" if isinstance(cause, TimeoutError) else _short(cause)
     return TransientError(f"the connection to {host} broke while {doing}", why=why, hint="try again later")
 
 
 def _unreachable(host: str, doing: str, why: str, hint: str) -> TransientError:
     return TransientError(f"{host} cannot be reached while {doing}", why=why, hint=hint, tries=_HOPELESS)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception and everything wrapped inside it, outermost first."""
-    pending, seen = [error], set()
-    while pending:
-        current = pending.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        inner = [*current.args, getattr(current, "reason", None), current.__cause__, current.__context__]
-        pending.extend(item for item in inner if isinstance(item, BaseException))
 
 
 def _short(error: BaseException) -> str:

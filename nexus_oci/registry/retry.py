@@ -80,6 +80,32 @@ class Backoff:
         self._pace.sleep(delay)
 
 
+class Pulse:
+    """Watches that an answer comes in at all: fewer than `least` bytes in `window` seconds are a `TransientError`."""
+
+    def __init__(self, clock: Callable[[], float], window: float, least: int, what: str) -> None:
+        self._clock = clock
+        self._window = window
+        self._least = least
+        self._what = what
+        self._since = clock()
+        self._count = 0
+
+    def heard(self, count: int) -> None:
+        """Some bytes came in."""
+        self._count += count
+        now = self._clock()
+        if now - self._since < self._window:
+            return
+        if self._count < self._least:
+            raise TransientError(
+                f"next to nothing comes from {self._what}",
+                why=f"{self._count} bytes in {now - self._since:.0f} s",
+                hint="try again later; what is already there will not be sent twice",
+            )
+        self._since, self._count = now, 0
+
+
 def _exhausted(error: TransientError, remark: str) -> TransientError:
     error.why = f"{error.why}; {remark}" if error.why else remark
     return error

@@ -7,24 +7,26 @@ port are the registry's own, so neither a redirect nor an upload address on anot
 from __future__ import annotations
 
 import contextlib
+import http.client
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
-import requests
-import urllib3
+import requests.utils
 
 from nexus_oci.errors import RegistryError, VerificationError
 from nexus_oci.registry import faults, wire
 from nexus_oci.registry.auth import Authenticator, Scope
 from nexus_oci.registry.body import Body
+from nexus_oci.registry.certificates import contexts
 from nexus_oci.registry.credentials import find
 from nexus_oci.registry.hosts import Origin, endpoint, origin, shown
-from nexus_oci.registry.retry import Backoff, TransientError
+from nexus_oci.registry.retry import Backoff, Pulse, TransientError
 from nexus_oci.registry.settings import RegistrySettings
+from nexus_oci.registry.wire import Response
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEPS_METHOD = frozenset({307, 308})
@@ -90,7 +92,10 @@ class Transport:
         self._origin: Origin = origin(self.base)
         self._lock = threading.Lock()
         self._proxies: dict[Origin, dict[str, str]] = {}
-        self.session = _session(settings)
+        self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
+        if self._origin[0] == "https" or settings.ca_file or settings.client_certificate:
+            self._tls(self._origin)
+        self._pools = wire.Pools(self._tls, self._proxies_for, settings.connect_timeout)
         self.auth = Authenticator(
             host, self.base, lambda: find(host, settings.docker_config), self._token_request, settings.pace.clock
         )
@@ -99,11 +104,15 @@ class Transport:
         """Fresh patience for one piece of work."""
         return Backoff(self.settings.retry, self.settings.pace)
 
+    def pulse(self, doing: str) -> Pulse:
+        """A watch over one answer."""
+        return Pulse(self.settings.pace.clock, self.settings.stall_timeout, self.settings.slowest, f"{self.host} while {doing}")
+
     def fetch(self, call: Call) -> Answer:
         """Make the call, again where it may help, and read the answer whole. Only for calls that may be repeated."""
         return self._again(lambda: self.once(call))
 
-    def open(self, call: Call) -> requests.Response:
+    def open(self, call: Call) -> Response:
         """Make the call, again where it may help, and return the response with its body unread."""
         return self._again(lambda: self.send(call))
 
@@ -113,22 +122,22 @@ class Transport:
         with contextlib.closing(response):
             return self._read(call, response)
 
-    def send(self, call: Call) -> requests.Response:
+    def send(self, call: Call) -> Response:
         """Make the call a single time, with authentication and redirects, and check its status."""
         url, method, challenged = call.url, call.method, 0
         for _ in range(_MAX_REDIRECTS + _MAX_CHALLENGES + 1):
             response, used = self._exchange(replace(call, url=url, method=method))
-            if response.status_code in call.expect:
+            if response.status in call.expect:
                 return response
             with contextlib.closing(response):
                 location = response.headers.get("Location")
-                if response.status_code in _REDIRECTS and location:
+                if response.status in _REDIRECTS and location:
                     url = self.locate(url, location)
-                    if response.status_code not in _KEEPS_METHOD and method not in ("GET", "HEAD"):
+                    if response.status not in _KEEPS_METHOD and method not in ("GET", "HEAD"):
                         raise RegistryError(f"{self.host} sends us elsewhere while {call.doing}", why=f"to {shown(url)}")
                     continue
                 demand = response.headers.get("WWW-Authenticate", "")
-                if response.status_code == 401 and self.is_own(url) and challenged < _MAX_CHALLENGES:
+                if response.status == 401 and self.is_own(url) and challenged < _MAX_CHALLENGES:
                     challenged += 1
                     if self.auth.refused(demand, call.scope, used) and self.auth.header(call.scope) not in (None, used):
                         continue
@@ -140,7 +149,7 @@ class Transport:
         """Around any talk with the network: foreign exceptions become ours, broken connections `TransientError`."""
         try:
             yield
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except (wire.NotConnectedError, http.client.HTTPException, OSError) as error:
             raise faults.from_exception(error, self.host, doing) from error
 
     def locate(self, base: str, location: str) -> str:
@@ -169,7 +178,7 @@ class Transport:
 
     def close(self) -> None:
         """Close the idle connections."""
-        self.session.close()
+        self._pools.close()
 
     def _again(self, attempt: Callable[[], _T]) -> _T:
         backoff = self.backoff()
@@ -179,7 +188,7 @@ class Transport:
             except TransientError as error:
                 backoff.pause(error)
 
-    def _exchange(self, call: Call) -> tuple[requests.Response, str | None]:
+    def _exchange(self, call: Call) -> tuple[Response, str | None]:
         """One request and its response; the Authorization header that went with it, if the address may have one."""
         headers = {"Accept-Encoding": "identity", "User-Agent": _USER_AGENT, **call.headers}
         used = self.auth.header(call.scope) if self.is_own(call.url) else None
@@ -187,42 +196,36 @@ class Transport:
             headers["Authorization"] = used
         return self._request(call, headers), used
 
-    def _request(self, call: Call, headers: Mapping[str, str]) -> requests.Response:
+    def _request(self, call: Call, headers: Mapping[str, str]) -> Response:
         with self._lock:
             self.requests_made += 1
         body = call.body
         if isinstance(body, Body):
             # An empty iterable would be sent chunked, which registries refuse.
+            headers = {**headers, "Content-Length": str(len(body))}
             body = replace(body, sendfile=self.can_sendfile(call.url)) if len(body) else b""
         with self.translated(call.doing):
-            return self.session.request(
-                call.method,
-                call.url,
-                data=cast("Any", body),
-                headers=dict(headers),
-                stream=True,
-                allow_redirects=False,
-                timeout=(self.settings.connect_timeout, call.timeout or self.settings.read_timeout),
-                proxies=self._proxies_for(call.url),
-            )
+            return self._pools.request(call.method, call.url, headers, body, call.timeout or self.settings.read_timeout)
 
-    def _read(self, call: Call, response: requests.Response) -> Answer:
+    def _read(self, call: Call, response: Response) -> Answer:
         chunks: list[bytes] = []
         length = 0
+        pulse = self.pulse(call.doing)
         with self.translated(call.doing):
-            while call.method != "HEAD" and (block := response.raw.read(1 << 16)):
+            while call.method != "HEAD" and (block := response.read(1 << 16)):
                 length += len(block)
+                pulse.heard(len(block))
                 if length > call.limit:
                     raise VerificationError(
                         f"{self.host} sends too much while {call.doing}", why=f"over {call.limit} bytes are refused"
                     )
                 chunks.append(block)
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(status=response.status_code, url=response.url, headers=headers, body=b"".join(chunks))
+        return Answer(status=response.status, url=response.url, headers=headers, body=b"".join(chunks))
 
-    def _refusal(self, call: Call, response: requests.Response) -> Exception:
+    def _refusal(self, call: Call, response: Response) -> Exception:
         """The error for a status that was not expected, with what the registry says about it if that can be read."""
-        status, body = response.status_code, b""
+        status, body = response.status, b""
         headers = {name.lower(): value for name, value in response.headers.items()}
         with contextlib.suppress(TransientError, VerificationError):
             body = self._read(replace(call, limit=1 << 16), response).body
@@ -237,9 +240,9 @@ class Transport:
         def attempt() -> tuple[int, bytes]:
             response = self._request(call, {"Accept-Encoding": "identity", "User-Agent": _USER_AGENT, **headers})
             with contextlib.closing(response):
-                if response.status_code in faults.BUSY:
+                if response.status in faults.BUSY:
                     raise self._refusal(call, response)
-                return response.status_code, self._read(call, response).body
+                return response.status, self._read(call, response).body
 
         return self._again(attempt)
 
@@ -250,19 +253,11 @@ class Transport:
             self._proxies[key] = dict(requests.utils.get_environ_proxies(url))
         return self._proxies[key]
 
-
-def _no_login(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Stands where requests would look into .netrc."""
-    return request
-
-
-def _session(settings: RegistrySettings) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    session.auth = _no_login
-    session.headers.clear()
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = wire.Adapter(wire.tls_context(settings.ca_file))
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
+    def _tls(self, place: Origin) -> ssl.SSLContext:
+        """The context for an address: ours has our certificate, others never do."""
+        with self._lock:
+            if self._contexts is None:
+                chosen = self.settings
+                self._contexts = contexts(self.host, chosen.ca_file, chosen.client_certificate, chosen.certificate_folders)
+            own, foreign = self._contexts
+        return own if place == self._origin else foreign

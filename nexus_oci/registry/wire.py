@@ -1,34 +1,77 @@
-"""The HTTP adapter under a requests session: pools, the system's certificate authorities, sendfile for file bodies."""
+"""HTTP/1.1 on the wire (RFC 9112): pools of connections, proxies, TLS, files sent by the kernel, answers read into buffers.
+
+http.client does the talking. What a caller gets is a `Response` whose connection goes back to its pool once it was read
+whole; any other end closes it. Nothing is retried here, but for one thing: an idle connection that the server had closed
+already is replaced by a new one, as long as nothing came back on it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import select
 import socket
 import ssl
-from pathlib import Path
-from typing import Any
-
-import certifi
-import requests.adapters
-import urllib3
-import urllib3.connection
-import urllib3.connectionpool
+import threading
+from base64 import b64encode
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 from nexus_oci.errors import UsageError
 from nexus_oci.registry.body import FilePiece
+from nexus_oci.registry.hosts import Origin, origin
 
-_POOLS = 16
-_CONNECTIONS = 64
-_BLOCK = 1 << 18
+_IDLE = 64
+"""Connections that are kept for each place at most."""
 _SEND_TIMEOUT = 120.0
+"""Seconds in which a registry has to take something of what is sent: longer than connecting may take."""
+_GONE = (ConnectionError, http.client.BadStatusLine)
 
 
-class _PatientSend:
-    """Sending waits longer for a slow registry than connecting does; urllib3 knows only one time for both."""
+class NotConnectedError(Exception):
+    """No connection came about; the cause is what was raised first."""
+
+
+Content = bytes | Iterable[bytes | memoryview | FilePiece] | None
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer that can be read as it comes in, and that says so when it ends before its length."""
+
+    def take(self, view: memoryview) -> int:
+        """Put what one read of the socket brings into `view`; returns the count of bytes, 0 at the end only."""
+        if self.isclosed():
+            return 0
+        if self.chunked:
+            data = self.read1(len(view))
+            view[: len(data)] = data
+            return len(data)
+        if self.length is not None:
+            view = view[: self.length]
+        count: int = self.fp.readinto1(view)
+        if self.length is None:
+            if not count and view:
+                self._close_conn()  # type: ignore[attr-defined]
+            return count
+        if not count and view:
+            raise http.client.IncompleteRead(b"", self.length)
+        self.length -= count
+        if not self.length:
+            self._close_conn()  # type: ignore[attr-defined]
+        return count
+
+
+class _Sending:
+    """Sending has a time limit of its own, and lets the kernel send ranges of files."""
 
     sock: socket.socket | None
 
     def send(self, data: Any) -> None:
-        """Send bytes as always; let the kernel send a range of a file."""
+        """Send bytes, or a `FilePiece`."""
         if self.sock is not None:
             self.sock.settimeout(_SEND_TIMEOUT)
         if not isinstance(data, FilePiece):
@@ -40,58 +83,242 @@ class _PatientSend:
             raise ConnectionResetError("the file became shorter while it was being sent")
 
 
-class _Plain(_PatientSend, urllib3.connection.HTTPConnection):
-    pass
+class _Plain(_Sending, http.client.HTTPConnection):
+    response_class = _Answer
 
 
-class _Secure(_PatientSend, urllib3.connection.HTTPSConnection):
-    pass
+class _Secure(_Sending, http.client.HTTPSConnection):
+    response_class = _Answer
 
 
-class _PlainPool(urllib3.connectionpool.HTTPConnectionPool):
-    ConnectionCls = _Plain
+_Connection = _Plain | _Secure
 
 
-class _SecurePool(urllib3.connectionpool.HTTPSConnectionPool):
-    ConnectionCls = _Secure
+class Response:
+    """An answer whose body has not been read. A context manager; used by one thread."""
+
+    def __init__(self, answer: _Answer, url: str, connection: _Connection, give_back: Callable[[_Connection], None]) -> None:
+        self._answer = answer
+        self._connection: _Connection | None = connection
+        self._give_back = give_back
+        self.status: int = answer.status
+        self.reason: str = answer.reason
+        self.headers: Message = answer.headers
+        self.url = url
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no body."""
+        return self._answer.length == 0
+
+    def readinto(self, view: memoryview) -> int:
+        """Put what came in into `view`, at least one byte; returns the count, 0 at the end only.
+
+        Raises `OSError` or `http.client.HTTPException` where the connection breaks first.
+        """
+        count = self._answer.take(view)
+        if not count and len(view):
+            self.close()
+        return count
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes as they come in; without it all of the rest, for small bodies."""
+        if size is None or size < 0:
+            return b"".join(iter(lambda: self.read(1 << 16), b""))
+        buffer = bytearray(size)
+        count = self.readinto(memoryview(buffer))
+        del buffer[count:]
+        return bytes(buffer)
+
+    def close(self) -> None:
+        """Give the connection back if the body was read whole, else close it."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        whole = self._answer.isclosed() or self._answer.length == 0
+        self._answer.close()
+        if whole and not self._answer.will_close and connection.sock is not None:
+            self._give_back(connection)
+        else:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
 
 
-class Adapter(requests.adapters.HTTPAdapter):
-    """Connections for one session; retries are the transport's business."""
+@dataclass(frozen=True, kw_only=True)
+class _Route:
+    """How an address is reached: directly, or through a proxy."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        super().__init__(pool_connections=_POOLS, pool_maxsize=_CONNECTIONS, max_retries=0)
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
-        """Make the pools, with our certificate authorities and our connections."""
-        options |= {"ssl_context": self._context, "blocksize": _BLOCK}
-        super().init_poolmanager(connections, maxsize, block, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
-
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """The pools through a proxy, with the same certificate authorities."""
-        return super().proxy_manager_for(proxy, ssl_context=self._context, **options)
-
-    def cert_verify(self, conn: Any, *_: Any, **__: Any) -> None:
-        """Always verify, against the context alone: reading a bundle again for each connection is a waste."""
-        conn.cert_reqs = "CERT_REQUIRED"
-        conn.ca_certs = None
-        conn.ca_cert_dir = None
+    place: Origin
+    proxy: str | None
 
 
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """A context that trusts the system's authorities and those in `ca_file`; raises `UsageError` for a bad file."""
-    context = ssl.create_default_context()
-    if not context.cert_store_stats()["x509_ca"] and not ssl.get_default_verify_paths().capath:
-        context.load_verify_locations(certifi.where())
-    if ca_file:
+class Pools:
+    """Idle connections, by where they lead. Used by several threads at once.
+
+    `contexts` gives the TLS context for an address; `proxies` the proxies for one, by scheme.
+    """
+
+    def __init__(
+        self, contexts: Callable[[Origin], ssl.SSLContext], proxies: Callable[[str], Mapping[str, str]], connect_timeout: float
+    ) -> None:
+        self._contexts = contexts
+        self._proxies = proxies
+        self._connect_timeout = connect_timeout
+        self._idle: defaultdict[_Route, list[_Connection]] = defaultdict(list)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def request(self, method: str, url: str, headers: Mapping[str, str], content: Content, timeout: float) -> Response:
+        """Send a request; the answer's header has come in when this returns. `timeout`: seconds between two reads.
+
+        Raises `NotConnectedError`, `OSError` or `http.client.HTTPException`, and what reading the content raises.
+        """
+        place = origin(url)
+        route = _Route(place=place, proxy=_proxy(self._proxies(url), place[0]))
+        target, headers = self._target(route, url, headers)
+        while True:
+            connection, fresh = self._take(route)
+            try:
+                answer = _exchange(connection, method, target, headers, content, timeout)
+            except _GONE:
+                connection.close()
+                if not fresh and (content is None or isinstance(content, bytes)):
+                    continue
+                raise
+            except BaseException:
+                connection.close()
+                raise
+            return Response(answer, url, connection, lambda used: self._put(route, used))
+
+    def close(self) -> None:
+        """Close every idle connection, and those that come back later."""
+        with self._lock:
+            self._closed = True
+            idle = [connection for connections in self._idle.values() for connection in connections]
+            self._idle.clear()
+        for connection in idle:
+            connection.close()
+
+    def _target(self, route: _Route, url: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+        """What the request line names (RFC 9112, 3.2), and the headers, with the proxy's password where there is one."""
+        if route.proxy and route.place[0] == "http":
+            return url.partition("#")[0], {**headers, **_proxy_login(route.proxy)}
+        parts = urlsplit(url)
+        return (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), headers
+
+    def _take(self, route: _Route) -> tuple[_Connection, bool]:
+        """A connection, and whether it is a new one."""
+        while True:
+            with self._lock:
+                idle = self._idle[route]
+                connection = idle.pop() if idle else None
+            if connection is None:
+                return self._connect(route), True
+            if connection.sock is not None and not _readable(connection.sock):
+                return connection, False
+            connection.close()
+
+    def _put(self, route: _Route, connection: _Connection) -> None:
+        with self._lock:
+            if not self._closed and len(self._idle[route]) < _IDLE:
+                self._idle[route].append(connection)
+                return
+        connection.close()
+
+    def _connect(self, route: _Route) -> _Connection:
+        scheme, host, port = route.place
+        connection: _Connection
+        if route.proxy is None:
+            connection = self._open(scheme, host, port, route.place)
+        else:
+            through = urlsplit(route.proxy)
+            address = (through.hostname or "", through.port or (443 if through.scheme == "https" else 8080))
+            if scheme == "http":
+                connection = self._open(through.scheme, *address, origin(f"{through.scheme}://{address[0]}:{address[1]}"))
+            else:
+                # http.client speaks the proxy's CONNECT in the clear, and TLS inside of it.
+                connection = _Secure(*address, timeout=self._connect_timeout, context=self._contexts(route.place))
+                connection.set_tunnel(host, port, _proxy_login(route.proxy))
         try:
-            context.load_verify_locations(cafile=str(ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(
-                f"the certificate authorities in {ca_file} cannot be read",
-                why=str(error),
-                hint="give a file of PEM certificates",
-            ) from error
-    return context
+            connection.connect()
+        except OSError as error:
+            connection.close()
+            raise NotConnectedError(str(error)) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _open(self, scheme: str, host: str, port: int, place: Origin) -> _Connection:
+        if scheme == "http":
+            return _Plain(host, port, timeout=self._connect_timeout)
+        return _Secure(host, port, timeout=self._connect_timeout, context=self._contexts(place))
+
+
+def _exchange(
+    connection: _Connection, method: str, target: str, headers: Mapping[str, str], content: Content, timeout: float
+) -> _Answer:
+    """Send, and read the header of the answer. A server may answer, and close, before it has taken everything."""
+    try:
+        connection.request(method, target, body=content, headers=dict(headers))  # type: ignore[arg-type]  # FilePiece is ours
+    except (BrokenPipeError, ConnectionResetError):
+        if connection.sock is None or not _readable(connection.sock):
+            raise
+        with contextlib.suppress(*_GONE, OSError):
+            return _early(connection, timeout)
+        raise
+    if connection.sock is not None:
+        connection.sock.settimeout(timeout)
+    answer: _Answer = connection.getresponse()  # type: ignore[assignment]
+    return answer
+
+
+def _early(connection: _Connection, timeout: float) -> _Answer:
+    """The answer to a request that could not be sent whole; its connection is of no further use."""
+    if connection.sock is not None:
+        connection.sock.settimeout(timeout)
+    # http.client waits for the end of the request, which will never come.
+    answer = _Answer(connection.sock, method="POST")  # type: ignore[arg-type]
+    answer.begin()
+    answer.will_close = True
+    return answer
+
+
+def _readable(sock: socket.socket) -> bool:
+    """Whether an idle connection has something to read: that can only be its end."""
+    try:
+        return bool(select.select([sock], [], [], 0)[0])
+    except (OSError, ValueError):
+        return True
+
+
+def _proxy(proxies: Mapping[str, str], scheme: str) -> str | None:
+    """The address of the proxy for a scheme; raises `UsageError` for one of a kind that is not spoken."""
+    text = proxies.get(scheme) or proxies.get("all")
+    if not text:
+        return None
+    address = text if "://" in text else f"http://{text}"
+    parts = urlsplit(address)
+    if parts.scheme == "http" or (parts.scheme == "https" and scheme == "http"):
+        return address
+    raise UsageError(
+        f"the proxy for {scheme} addresses is of a kind that is not spoken here: {parts.scheme}",
+        why=f"the environment names {parts.scheme}://{parts.hostname}",
+        hint="name a proxy that speaks HTTP in HTTPS_PROXY, or exempt the registry in NO_PROXY",
+    )
+
+
+def _proxy_login(proxy: str) -> dict[str, str]:
+    """The header that lets us through a proxy whose address has a name and a password (RFC 9110, 11.7.2)."""
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return {}
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Proxy-Authorization": "Basic " + b64encode(login.encode()).decode()}
