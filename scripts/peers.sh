@@ -6,14 +6,18 @@
 set -eu
 venv=${1:-.venv}
 [ $# -gt 0 ] && shift
+here=$(cd "$(dirname "$0")/.." && pwd)
 folder=${NEXUS_OCI_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/nexus-oci-peers/bin}
-# Name, version and package of each, the one that most tests wait for first.
+# Name, version and package of each, the one that most tests wait for first. Without a version the package is a folder here: a small
+# program around a library of others, built again when one of its files changes.
 tools='
 cosign v3.1.3 github.com/sigstore/cosign/v3/cmd/cosign
 helm v3.22.0 helm.sh/helm/v3/cmd/helm
 oras v1.3.6 oras.land/oras/cmd/oras
 crane v0.22.1 github.com/google/go-containerregistry/cmd/crane
 regctl v0.11.7 github.com/regclient/regclient/cmd/regctl
+conformance v0.0.0-20260831232431-97274622c111 github.com/opencontainers/distribution-spec/conformance
+notation - tests/peers/notation
 '
 # Where the machine has no Go: the tool chain as the module proxy serves it, and the SHA-256 of that file.
 go=go1.26.8
@@ -47,14 +51,20 @@ PYTHON
 }
 
 build() { # name version package
+    version=$2
+    [ "$2" != - ] || version=$(cat "$here/$3/go.mod" "$here/$3/go.sum" "$here/$3"/*.go | sha256sum | cut -d' ' -f1)
     exec 9>"$folder/.lock"
     flock 9
-    if [ ! -x "$folder/$1" ] || [ "$(cat "$folder/$1.version" 2>/dev/null)" != "$2" ]; then
+    if [ ! -x "$folder/$1" ] || [ "$(cat "$folder/$1.version" 2>/dev/null)" != "$version" ]; then
         PATH=$folder/../go/bin:$PATH
         command -v go >/dev/null 2>&1 || fetch_go
-        say "Building $1 $2, for the tests: this takes some minutes, once."
-        GOBIN=$folder CGO_ENABLED=0 nice -n 19 go install -trimpath -ldflags='-s -w' "$3@$2" >&2
-        printf '%s\n' "$2" >"$folder/$1.version"
+        say "Building $1 $version, for the tests: this takes some minutes, once."
+        if [ "$2" = - ]; then
+            (cd "$here/$3" && CGO_ENABLED=0 nice -n 19 go build -trimpath -ldflags='-s -w' -o "$folder/$1" .) >&2
+        else
+            GOBIN=$folder CGO_ENABLED=0 nice -n 19 go install -trimpath -ldflags='-s -w' "$3@$2" >&2
+        fi
+        printf '%s\n' "$version" >"$folder/$1.version"
     fi
     exec 9>&-
 }
