@@ -14,6 +14,11 @@ TARGET_BASES: Final[dict[Runtime, str]] = {"go": "static", "binary": "static", "
 """The base that an engine of each runtime stands on."""
 
 
+def default_base(distribution: str, runtime: Runtime) -> str:
+    """The base of a distribution that names none; an SDK runs nothing of the engine's."""
+    return "static" if distribution == "sdk" else TARGET_BASES[runtime]
+
+
 def complete_engine(engine: Engine) -> Engine:
     """The engine with title, command and its runtime's block filled in."""
     go = engine.go.model_copy(update={"binary": engine.go.binary or engine.name})
@@ -32,7 +37,7 @@ def complete_distribution(distribution: Distribution, engine: Engine, nexus: Nex
     image = distribution.image
     image = image.model_copy(
         update={
-            "command": image.command or engine.command,
+            "command": image.command or (() if distribution.distribution == "sdk" else engine.command),
             "group": image.user if image.group is None else image.group,
         }
     )
@@ -40,7 +45,7 @@ def complete_distribution(distribution: Distribution, engine: Engine, nexus: Nex
         update={
             "description": distribution.description or engine.description,
             "repository": distribution.repository or distribution.distribution,
-            "base": distribution.base or TARGET_BASES[engine.runtime],
+            "base": distribution.base or default_base(distribution.distribution, engine.runtime),
             "platforms": distribution.platforms or nexus.platforms,
             "formats": complete_formats(distribution.distribution, distribution.formats),
             "tiers": distribution.tiers or nexus.tiers,

@@ -69,6 +69,8 @@ class Definition:
     registry: str
     """Where releases are published, or nothing."""
     tiers: tuple[str, ...]
+    tier: str | None
+    """The tier that a release is held to before it is pushed, or none."""
     chart: Chart | None
     root: Path
     """The project's folder, which holds `images/`."""
@@ -107,6 +109,7 @@ def effective(definition: Definition) -> dict[str, Any]:
         "platforms": [str(platform) for platform in definition.platforms],
         "registry": definition.registry,
         "tiers": list(definition.tiers),
+        "tier": definition.tier,
         "chart": chart.model_dump(mode="json", by_alias=True) if chart else None,
     }
 

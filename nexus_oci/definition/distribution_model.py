@@ -30,16 +30,18 @@ from nexus_oci.definition.scalars import (
     Words,
 )
 
-DistributionName = Literal["runtime", "container"]
-DISTRIBUTIONS: Final[tuple[DistributionName, ...]] = ("runtime", "container")
-"""The distributions that this version builds."""
-ALL_DISTRIBUTIONS: Final = ("runtime", "library", "container", "api", "sdk")
+DistributionName = Literal["runtime", "library", "container", "api", "sdk"]
+ALL_DISTRIBUTIONS: Final[tuple[DistributionName, ...]] = ("runtime", "library", "container", "api", "sdk")
 """The distributions that there are."""
 FORMATS: Final[Mapping[str, tuple[str, ...]]] = {
     "runtime": ("image", *ARCHIVES, *PACKAGES, "srpm", *REPOSITORIES),
+    "library": ("image", *ARCHIVES),
     "container": ("image",),
+    "api": ("image", *ARCHIVES),
+    "sdk": ("image",),
 }
-"""The formats of each distribution, in the order in which they are listed everywhere."""
+"""The formats of each distribution, in the order in which they are listed everywhere. What is behind `api` is hosted: files of it
+can be made, for whoever hosts it, and a gate keeps them from customers."""
 
 _SECRET = re.compile(
     r"(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|PRIVATE_?KEY|API_?KEY|CREDENTIALS?)(?:_|$)", re.IGNORECASE
@@ -82,7 +84,7 @@ class Image(Model):
     """What the image says about how it runs."""
 
     command: Words = ()
-    """Program and arguments. Default: the engine's command."""
+    """Program and arguments. Default: the engine's command; for `sdk`, which has no engine in it, none."""
     arguments: tuple[str, ...] = ()
     """Arguments that whoever runs the image may replace."""
     user: _ID = 65532
@@ -102,7 +104,8 @@ class Image(Model):
     labels: Mapping[Line, str] = {}
     """Labels beside the ones that the build writes (org.opencontainers.image.*)."""
     files: Annotated[Mapping[PlacePath, InsidePath], Apart] = {}
-    """Files and folders to add: where they go in the image, and where they are in the engine's source."""
+    """Files and folders to add: where they go in the image, and where they are in the engine's source. An `sdk` is made of them
+    alone."""
     healthcheck: Annotated[Healthcheck | None, BeforeValidator(_healthcheck)] = None
     """How Docker asks whether the engine is well; `none` for no such check. Default: the images of Python and Node
     engines try their first TCP port, others have no check."""
@@ -147,11 +150,11 @@ class Distribution(Model):
     repository: Repository = ""
     """Its repository under the namespace. Default: the distribution's name."""
     base: Name = ""
-    """What the image stands on. Default: by the engine's runtime: static, python or node."""
+    """What the image stands on. Default: by the engine's runtime: static, python or node; for `sdk` static."""
     platforms: Platforms = ()
     """What it is built for. Default: the definition's platforms."""
     formats: Annotated[tuple[Format, ...], Field(min_length=1), Unique, BeforeValidator(_every)] = ("image",)
-    """What it is delivered as, or `all`; the image is always made, the other formats for `runtime` only."""
+    """What it is delivered as, or `all`; the image is always made, packages for `runtime` only."""
     tiers: Tiers = ()
     """The tiers that it is offered in. Default: the definition's tiers."""
     image: Image = Image()

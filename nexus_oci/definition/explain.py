@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
-from nexus_oci.definition.distribution_model import ALL_DISTRIBUTIONS, DISTRIBUTIONS, is_secret
+from nexus_oci.definition.distribution_model import is_secret
 from nexus_oci.definition.scalars import EXPECTED
 from nexus_oci.definition.suggestions import did_you_mean, nearest
 from nexus_oci.definition.yaml_nodes import Node, Position, Problem
@@ -173,7 +173,7 @@ def _alternatives(choices: list[str]) -> str:
 def _advice(detail: ErrorDetails, path: Path, node: Node | None) -> str:
     if _may_be_secret(path):
         return "; put it in quotes"
-    return _trap(detail["type"], node) + _meant(detail, path, node)
+    return _trap(detail["type"], node) + _meant(detail, node)
 
 
 def _trap(kind: str, node: Node | None) -> str:
@@ -193,11 +193,9 @@ def _trap(kind: str, node: Node | None) -> str:
     return ""
 
 
-def _meant(detail: ErrorDetails, path: Path, node: Node | None) -> str:
+def _meant(detail: ErrorDetails, node: Node | None) -> str:
     if detail["type"] != "literal_error" or node is None or not isinstance(node.scalar, str):
         return ""
-    if path == ("distribution",) and node.scalar in ALL_DISTRIBUTIONS:
-        return f"; this version builds {' and '.join(DISTRIBUTIONS)}"
     return did_you_mean(node.scalar, _choices(detail))
 
 

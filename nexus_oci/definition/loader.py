@@ -72,6 +72,7 @@ def load_definition(root: Path, defaults: Path | None) -> Definition:
         platforms=nexus.model.platforms,
         registry=nexus.model.registry,
         tiers=nexus.model.tiers,
+        tier=nexus.model.tier,
         chart=complete_chart(nexus.model.chart, tuple(completed)),
         root=root,
         defaults=defaults,

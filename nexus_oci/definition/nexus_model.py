@@ -67,5 +67,7 @@ class NexusFile(Model):
     """Where releases are published, HOST/NAMESPACE; the chart's values name the image there. Default: the chart's own values."""
     tiers: Tiers = TIERS
     """The tiers that the engine is offered in."""
+    tier: Annotated[Tier | None, Written] = None
+    """The tier whose policy a release has to meet before it is pushed (policies/tiers.yaml). Default: none; nothing is asked."""
     chart: Annotated[Chart | None, Written, BeforeValidator(_short_chart)] = None
     """The Helm chart, or just its folder."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nexus_oci.definition.completion import TARGET_BASES
+from nexus_oci.definition.completion import default_base
 from nexus_oci.definition.definition import Positions
 from nexus_oci.definition.distribution_model import FORMATS, is_secret
 from nexus_oci.definition.engine_model import RUNTIMES
@@ -152,6 +152,11 @@ def _distribution(
     if distribution.distribution == "runtime":
         yield from _package(references, key, checked, distribution)
     image = distribution.image
+    if distribution.distribution == "sdk" and not image.files and checked.intact("image", "files"):
+        yield references.problem(
+            "image.files: an sdk consists of these files and folders, and there are none; write files: {/sdk: FOLDER}",
+            *(key, "image", "files"),
+        )
     if image.user == 0 and not image.allow_root and checked.intact("image", "user"):
         yield references.problem(
             "image.user: found the number 0, which is root; leave it out (65532), or write allow-root: true",
@@ -187,7 +192,8 @@ def _formats(references: References, key: str, checked: Checked[Distribution], d
         return
     for index, name in enumerate(distribution.formats):
         if name != "all" and name not in FORMATS[distribution.distribution]:
-            yield references.problem(f"formats: {name!r} is made for the distribution 'runtime' only", key, "formats", index)
+            makers = " and ".join(repr(maker) for maker, formats in FORMATS.items() if name in formats)
+            yield references.problem(f"formats: {name!r} is made for the distribution {makers} only", key, "formats", index)
     packages = [name for name in distribution.formats if name not in ("image", *ARCHIVES)]
     if runtime and packages:
         yield from _described(references, key, distribution, packages[0])
@@ -268,7 +274,7 @@ def _base(references: References, key: str, checked: Checked[Distribution], dist
     if not name:
         if nexus.model is None or not nexus.intact("engine", "runtime"):
             return
-        name = TARGET_BASES[nexus.model.engine.runtime]
+        name = default_base(distribution.distribution, nexus.model.engine.runtime)
     targets = sorted(base for base in names if base not in bases or bases[base].for_ == "target")
     if name not in names:
         known = f"; there are {', '.join(targets)}" if targets else "; write one under 'bases', in images/nexus.yaml"

@@ -122,9 +122,17 @@ def _refusals(definitions: dict[str, Any]) -> None:
             "then": {"required": ["command"]},
         }
     ]
-    definitions["Distribution"]["if"] = {"properties": {"distribution": {"const": "container"}}}
-    definitions["Distribution"]["then"] = {
-        "properties": {"package": False, "formats": {"items": {"enum": ["all", *FORMATS["container"]]}}}
+    definitions["Distribution"]["allOf"] = [
+        {
+            "if": {"properties": {"distribution": {"const": name}}},
+            "then": {"properties": {"package": False, "formats": {"items": {"enum": ["all", *formats]}}}},
+        }
+        for name, formats in FORMATS.items()
+        if name != "runtime"
+    ]
+    definitions["Distribution"] |= {
+        "if": {"properties": {"distribution": {"const": "sdk"}}},
+        "then": {"required": ["image"], "properties": {"image": {"required": ["files"]}}},
     }
     sourceless = {"properties": {"kind": {"enum": ["directory", "link", "ghost"]}}, "required": ["kind"]}
     definitions["PackagedFile"] |= {"if": sourceless, "else": {"required": ["source"]}}

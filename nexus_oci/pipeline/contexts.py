@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_oci.errors import DefinitionError
 from nexus_oci.oci.values import Platform
 from nexus_oci.pipeline.packaging import Packaging, packs
-from nexus_oci.pipeline.surroundings import engine_home, node_command, placed, surroundings
+from nexus_oci.pipeline.surroundings import NOTHING, engine_home, node_command, placed, surroundings
 from nexus_oci.render.context import Context, ContextFile, folder, in_memory
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def template_values(
         "image": _image_values(definition, distribution, home, source),
         "package": packaging.values() if packs(distribution) else None,
     }
-    values[engine.runtime] = _runtime_values(definition, platform, source, stamp)
+    if distribution.distribution != "sdk":
+        values[engine.runtime] = _runtime_values(definition, platform, source, stamp)
     return values
 
 
@@ -104,7 +105,7 @@ def build_context(
         files.setdefault(f"files{image.working_directory}", folder())
     for volume in image.volumes:
         files[f"files{volume}"] = folder(0o750, image.user)
-    script = _SCRIPTS.get(definition.engine.runtime)
+    script = _SCRIPTS.get(definition.engine.runtime) if distribution.distribution != "sdk" else None
     if script:
         files[f"nexus/{script}"] = in_memory(next(f / script for f in folders if (f / script).is_file()).read_bytes())
     packaging = packaging or _packaging(definition, distribution, platform, source, stamp)
@@ -123,11 +124,12 @@ def _image_values(
 ) -> dict[str, Any]:
     engine, image = definition.engine, distribution.image
     command = list(image.command or engine.command)
-    around = surroundings(engine)
-    if engine.runtime == "node":
+    runtime = "" if distribution.distribution == "sdk" else engine.runtime
+    around = surroundings(engine) if runtime else NOTHING
+    if runtime == "node":
         _refuse_package_manager(definition, command, source)
         command = node_command(command, home)
-    if not command:
+    if not command and runtime:
         raise DefinitionError(
             f"{definition.where('nexus', 'engine')}: the engine has no command",
             why="an image has to know what it runs",
@@ -141,9 +143,9 @@ def _image_values(
         "path": around.path,
         "environment": {**around.environment, **image.environment},
         "ports": list(image.ports),
-        "volumes": _volumes(engine.runtime, distribution),
+        "volumes": _volumes(runtime, distribution),
         "stop_signal": image.stop_signal,
-        "healthcheck": _healthcheck(engine.runtime, distribution),
+        "healthcheck": _healthcheck(runtime, distribution),
     }
 
 

@@ -24,6 +24,7 @@ from nexus_oci.pipeline.packaging import Packaging, Variant, packagers
 from nexus_oci.pipeline.policy_cache import policy_files
 from nexus_oci.pipeline.repositories import KINDS, URL, About, repository_inputs
 from nexus_oci.pipeline.signing import signing_inputs
+from nexus_oci.pipeline.signing_texts import chart_inputs
 from nexus_oci.pipeline.sources import Checkout, check_out, source_files
 from nexus_oci.plan.expand import Build, Request, expand
 from nexus_oci.plan.steps import Plan
@@ -76,7 +77,7 @@ class Project:
     bases: Mapping[str, LocalBase]
     toolboxes: Mapping[str, tuple[str, Context]]
     toolbox: str
-    """The local name of the image that packs, signs and checks; nothing where there is nothing to pack."""
+    """The local name of the image that packs, signs and checks; nothing where there is nothing to do in it."""
     builds: tuple[Build, ...]
     chart_files: Mapping[str, ContextFile]
     nfpm: Nfpm | None
@@ -131,7 +132,8 @@ def assemble(settings: Settings, definition: Definition, checkout: Checkout, loc
         for distribution, platform in wanted
     )
     chart_files = _chart_files(settings, definition)
-    toolbox = images.toolbox() if packs else ""
+    in_toolbox = packs or (settings.key is not None and settings.key.token is not None)
+    toolbox = images.toolbox() if in_toolbox else ""
     plan = expand(
         Request(
             name=definition.engine.name,
@@ -140,7 +142,7 @@ def assemble(settings: Settings, definition: Definition, checkout: Checkout, loc
             builds=builds,
             images=images.used(),
             annotations=labels,
-            chart=_chart_inputs(definition, chart_files, checkout.stamp),
+            chart=_chart_inputs(definition, chart_files, checkout.stamp, settings.key),
             encoder=ENCODER,
             signing=signing_inputs(settings.key, checkout.stamp.epoch) if settings.key else {},
             repositories=_repositories(settings, definition, wanted, checkout.stamp.epoch),
@@ -203,7 +205,8 @@ def _build(
     """One distribution on one platform: its Dockerfile rendered, its context gathered."""
     engine = definition.engine
     base = images.base(distribution.base, platform)
-    has_compiler = engine.runtime != "binary"
+    is_sdk = distribution.distribution == "sdk"
+    has_compiler = engine.runtime != "binary" and not is_sdk
     start = StartingPoints(
         base=base.image.local_name,
         build_base=images.base(f"{engine.runtime}-build", settings.build_platform).image.local_name if has_compiler else None,
@@ -211,7 +214,7 @@ def _build(
         build_platform=settings.build_platform,
         buildkit=settings.buildkit,
     )
-    template = f"{engine.runtime}.Dockerfile.j2"
+    template = f"{'sdk' if is_sdk else engine.runtime}.Dockerfile.j2"
     folders = template_folders(settings)
     packaging = Packaging(
         definition=definition,
@@ -343,8 +346,10 @@ def chart_folder(settings: Settings, chart: Chart) -> Path:
     return own if own.is_dir() else settings.defaults / chart.path
 
 
-def _chart_inputs(definition: Definition, files: Mapping[str, ContextFile], stamp: Stamp) -> dict[str, str] | None:
+def _chart_inputs(
+    definition: Definition, files: Mapping[str, ContextFile], stamp: Stamp, key: SigningKey | None
+) -> dict[str, str] | None:
     if not files or definition.chart is None:
         return None
     digest = Context(files=files).digest("chart")
-    return {"chart": str(digest), "version": stamp.version, "epoch": str(stamp.epoch)}
+    return {"chart": str(digest), "version": stamp.version, "epoch": str(stamp.epoch), **chart_inputs(key, stamp.epoch)}

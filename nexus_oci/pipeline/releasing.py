@@ -17,6 +17,7 @@ from nexus_oci.pipeline.building import Built
 from nexus_oci.pipeline.documents import release_documents
 from nexus_oci.pipeline.project import Project, chart_folder, release_labels
 from nexus_oci.pipeline.signing_release import SUMS, SUMS_SIGNATURE
+from nexus_oci.pipeline.signing_texts import SUMS_OPENPGP, TextSigner, sign_sums, store_provenance
 from nexus_oci.plan.expand import REPOSITORIES, Build, finished, repository_step
 from nexus_oci.release.assemble import BuiltFile, Named, store_artifact, store_chart, store_index, store_release
 from nexus_oci.release.outputs import Output, write_outputs
@@ -37,8 +38,19 @@ def tag_of(version: str) -> str:
     return version.replace("+", "_")
 
 
-def assemble_release(project: Project, store: Store, built: Built, metadata: Mapping[str, Any], *, sbom: bool = False) -> Release:
-    """Write every manifest above the images, name them in the store, and bring dist/ in line; with `sbom`, SBOMs too."""
+def assemble_release(
+    project: Project,
+    store: Store,
+    built: Built,
+    metadata: Mapping[str, Any],
+    *,
+    sbom: bool = False,
+    texts: TextSigner | None = None,
+) -> Release:
+    """Write every manifest above the images, name them in the store, and bring dist/ in line; with `sbom`, SBOMs too.
+
+    `texts` signs the chart's provenance file and the list of files; without it a chart has none, and the list no such signature.
+    """
     labels = release_labels(project.definition, project.checkout)
     tag = tag_of(project.stamp.version)
     images: dict[str, Named] = {}
@@ -58,16 +70,29 @@ def assemble_release(project: Project, store: Store, built: Built, metadata: Map
         for file in _files(project, builds, built):
             artifacts.append(store_artifact(store, file, index, annotations))
             outputs += _file_outputs(file)
-    charts = _charts(project, store, images, labels, outputs)
-    release = store_release(store, images=list(images.values()), artifacts=artifacts, charts=charts, annotations=labels)
+    charts = _charts(project, store, images, labels, outputs, texts)
+    delivered = [image for name, image in images.items() if not _is_hosted(project, name)]
+    release = store_release(store, images=delivered, artifacts=artifacts, charts=charts, annotations=labels)
     _name(store, tag, release, [*images.values(), *charts], artifacts)
     outputs.append(Output(distribution=None, platform=None, format="release", path=f"oci:{tag}", descriptor=release))
     outputs += release_documents(project, store, release, sbom=sbom)
     before = _sums(store)
     write_outputs(store, store.root.parent, outputs, {**metadata, "release": release.digest})
     if _sums(store) != before:
-        (store.root.parent / SUMS_SIGNATURE).unlink(missing_ok=True)
+        for name in (SUMS_SIGNATURE, SUMS_OPENPGP):
+            (store.root.parent / name).unlink(missing_ok=True)
+    if texts is not None:
+        sign_sums(store.root.parent, SUMS, texts)
     return Release(version=project.stamp.version, descriptor=release, images=images, outputs=tuple(outputs))
+
+
+def _is_hosted(project: Project, name: str) -> bool:
+    """Whether the images of a distribution stay out of the release, in the store alone, for whoever hosts the engine.
+
+    Nothing of `api` is for customers. Where files of it are asked for as well, they and its images are in the release, consistent
+    in themselves, and the gate `api-artifact` refuses it.
+    """
+    return name == "api" and not any(build.formats for build in project.builds if build.distribution == name)
 
 
 def _image_output(distribution: str, platform: Platform | None, path: str, descriptor: Descriptor) -> Output:
@@ -112,12 +137,19 @@ def _files(project: Project, builds: Sequence[Build], built: Built) -> Iterator[
 
 
 def _charts(
-    project: Project, store: Store, images: Mapping[str, Named], labels: Mapping[str, str], outputs: list[Output]
+    project: Project,
+    store: Store,
+    images: Mapping[str, Named],
+    labels: Mapping[str, str],
+    outputs: list[Output],
+    texts: TextSigner | None,
 ) -> list[Named]:
     chart = project.definition.chart
     if not project.chart_files or chart is None or chart.distribution not in images:
         return []
     from nexus_oci.chart import package_chart
+    from nexus_oci.chart.provenance import SUFFIX as PROVENANCE_SUFFIX
+    from nexus_oci.chart.provenance import statement_text
 
     values: dict[str, Any] = {}
     image = images[chart.distribution]
@@ -131,11 +163,14 @@ def _charts(
         values=values,
         epoch=project.stamp.epoch,
     )
-    manifest = store_chart(store, config=packaged.config, archive=packaged.archive, annotations=labels)
-    archive = store.manifest(manifest).layers[0]
-    outputs.append(
-        Output(distribution=None, platform=None, format="chart", path=f"charts/{packaged.file_name}", descriptor=archive)
-    )
+    signed = None
+    if texts is not None:
+        text = statement_text(packaged.config, packaged.file_name, packaged.archive)
+        signed = store_provenance(store, texts, text, f"chart {packaged.name}")
+    manifest = store_chart(store, config=packaged.config, archive=packaged.archive, annotations=labels, provenance=signed)
+    files = {packaged.file_name: "chart", f"{packaged.file_name}{PROVENANCE_SUFFIX}": "prov"}
+    for (name, kind), blob in zip(files.items(), store.manifest(manifest).layers, strict=False):
+        outputs.append(Output(distribution=None, platform=None, format=kind, path=f"charts/{name}", descriptor=blob))
     return [Named(descriptor=manifest, repository=f"charts/{packaged.name}", tag=packaged.tag)]
 
 

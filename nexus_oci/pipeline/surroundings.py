@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nexus_oci.errors import DefinitionError
 from nexus_oci.render.context import ContextFile
@@ -24,6 +24,10 @@ class Surroundings:
     environment: Mapping[str, str]
 
 
+NOTHING: Final = Surroundings(path=_PATH, work="", environment={})
+"""Where nothing of the engine's runs."""
+
+
 def surroundings(engine: Engine) -> Surroundings:
     """Those of the engine's runtime, as installed under /usr."""
     home = engine_home(engine)
@@ -37,7 +41,7 @@ def surroundings(engine: Engine) -> Surroundings:
         return Surroundings(path=_PATH, work=work, environment={"NODE_ENV": "production"})
     if engine.runtime == "binary":
         return Surroundings(path=f"{home}:{home}/bin:{_PATH}", work=home, environment={})
-    return Surroundings(path=_PATH, work="", environment={})
+    return NOTHING
 
 
 def engine_home(engine: Engine) -> str:

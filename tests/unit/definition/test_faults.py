@@ -22,7 +22,7 @@ def engine(**values: str) -> str:
     ("nexus", "expected"),
     [
         (engine(vresion="x"), "6:3: engine: unknown key 'vresion'; did you mean 'version'?"),
-        (GO + "zzz: 1\n", "6:1: unknown key 'zzz'; expected bases, chart, engine, platforms, registry or tiers"),
+        (GO + "zzz: 1\n", "6:1: unknown key 'zzz'; expected bases, chart, engine, platforms, registry, tier or tiers"),
         (GO + "runtime: go\n", "6:1: unknown key 'runtime'; it goes under 'engine'"),
         (engine(name=""), "1:1: engine: the key 'name' is missing"),
         (engine(name="8"), "2:9: engine.name: found the number 8, expected text; put it in quotes: \"8\""),
@@ -110,10 +110,13 @@ def test_a_fault_of_nexus_yaml(problems: Problems, nexus: str, expected: str) ->
     ("container", "expected"),
     [
         ("distribution: container\nformat: [image]\n", "2:1: unknown key 'format'; did you mean 'formats'?"),
-        ("distribution: library\n", "1:15: distribution: found the text 'library', expected runtime or container; this "
-         "version builds runtime and container"),
-        ("distribution: containr\n", "1:15: distribution: found the text 'containr', expected runtime or container; did you "
-         "mean 'container'?"),
+        ("distribution: sdk\n", "1:1: image.files: an sdk consists of these files and folders, and there are none; write "
+         "files: {/sdk: FOLDER}"),
+        ("distribution: library\nformats: [image, deb]\n", "2:18: formats: 'deb' is made for the distribution 'runtime' only"),
+        ("distribution: container\nformats: [image, tar.gz]\n", "2:18: formats: 'tar.gz' is made for the distribution 'runtime' "
+         "and 'library' and 'api' only"),
+        ("distribution: containr\n", "1:15: distribution: found the text 'containr', expected runtime, library, container, api "
+         "or sdk; did you mean 'container'?"),
         ("distribtion: container\n", "1:1: unknown key 'distribtion'; did you mean 'distribution'?"),
         ("image: {}\n", "1:1: the key 'distribution' is missing; write `distribution: container`"),
         ("distribution: container\nrepository: My/Shop\n", "2:13: repository: found the text 'My/Shop', expected a "
