@@ -35,7 +35,9 @@ VERBS = {
     "reproduce": "Build a release again from its provenance, and name what differs.",
     "push": "Push a release to HOST/NAMESPACE; tags come last.",
     "pull": "Bring a release, or one format of it, back to disk.",
+    "serve": "Serve a store or a bundle as a read-only registry.",
     "verify": "Recompute every digest of a release, and check who signed it.",
+    "admission": "Write what clusters and nodes need to run only what was signed.",
     "lock": "Choose and pin the packages and images of the bases anew.",
 }
 
