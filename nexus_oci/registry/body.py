@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from nexus_oci.errors import VerificationError
 from nexus_oci.transfer.ends import BlobStream
 
 BLOCK = 1 << 20
+_STREAMED = 1 << 18
+"""Bytes of what comes from elsewhere that are held at a time; two such blocks an upload."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,7 @@ class Body:
         """The length in bytes, for Content-Length."""
         return self.length
 
-    def __iter__(self) -> Iterator[bytes | FilePiece]:
+    def __iter__(self) -> Iterator[bytes | memoryview | FilePiece]:
         """The content in blocks."""
         with contextlib.closing(self.open()) as stream:
             real = stream if isinstance(stream, io.RawIOBase | io.BufferedIOBase) and stream.seekable() else None
@@ -80,25 +83,106 @@ class Body:
             yield block
             self.progress(len(block))
 
-    def _blocks(self, stream: BlobStream) -> Iterator[bytes]:
+    def _blocks(self, stream: BlobStream) -> Iterator[bytes | memoryview]:
         """One block behind the reading, so that the last one goes out only after the end proved right."""
-        skip, left = self.offset, self.length
-        held = b""
-        while block := stream.read(BLOCK):
-            kept = block[min(skip, len(block)) :]
-            skip -= len(block) - len(kept)
-            if len(kept) > left:
+        _skip(stream, self.offset - getattr(stream, "position", 0))
+        left, held = self.length, memoryview(b"")
+        buffers = itertools.cycle((bytearray(_STREAMED), bytearray(_STREAMED)))
+        while left:
+            block = _filled(stream, memoryview(next(buffers))[: min(_STREAMED, left)])
+            if not block:
                 raise _wrong_length()
-            left -= len(kept)
+            left -= len(block)
             if held:
                 yield held
                 self.progress(len(held))
-            held = kept
-        if left:
+            held = block
+        if self.to_end and stream.read(1):
             raise _wrong_length()
         if held:
             yield held
             self.progress(len(held))
+
+
+class Continued:
+    """Content that is opened once for bodies that follow one another; again only for one that lies behind."""
+
+    def __init__(self, open_stream: Callable[[], BlobStream]) -> None:
+        self._open = open_stream
+        self._stream: BlobStream | None = None
+        self._position = 0
+
+    def at(self, offset: int) -> BlobStream:
+        """The content from somewhere before `offset`: a file as it is, to be closed; else a stream that knows its `position`."""
+        if self._stream is not None and self._position > offset:
+            self.close()
+        if self._stream is None:
+            stream = self._open()
+            if isinstance(stream, io.RawIOBase | io.BufferedIOBase) and stream.seekable():
+                return stream
+            self._stream, self._position = stream, 0
+        return _Lent(self, self._stream)
+
+    def advance(self, count: int) -> None:
+        """So many bytes more were read."""
+        self._position += count
+
+    @property
+    def position(self) -> int:
+        """How many bytes were read."""
+        return self._position
+
+    def close(self) -> None:
+        """Close what is open."""
+        stream, self._stream, self._position = self._stream, None, 0
+        if stream is not None:
+            stream.close()
+
+
+class _Lent:
+    """The stream of a `Continued`, for one body: closing it changes nothing."""
+
+    def __init__(self, owner: Continued, stream: BlobStream) -> None:
+        self._owner = owner
+        self._stream = stream
+        self._into = getattr(stream, "readinto", None)
+
+    @property
+    def position(self) -> int:
+        return self._owner.position
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(size)
+        self._owner.advance(len(data))
+        return data
+
+    def readinto(self, view: memoryview, /) -> int:
+        if self._into is None:
+            data = self._stream.read(len(view))
+            view[: len(data)] = data
+            count = len(data)
+        else:
+            count = self._into(view)
+        self._owner.advance(count)
+        return count
+
+    def close(self) -> None:
+        pass
+
+
+def _skip(stream: BlobStream, count: int) -> None:
+    """Read past what was sent before: a reader that verifies has to see it."""
+    while count:
+        block = stream.read(min(_STREAMED, count))
+        if not block:
+            raise _wrong_length()
+        count -= len(block)
+
+
+def _filled(stream: BlobStream, view: memoryview) -> memoryview:
+    """The next bytes of a stream, in `view` where the stream can put them there."""
+    into = getattr(stream, "readinto", None)
+    return memoryview(stream.read(len(view))) if into is None else view[: into(view)]
 
 
 def _wrong_length() -> VerificationError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -26,12 +25,14 @@ from nexus_oci.registry.auth import pull_scope, push_scope
 from nexus_oci.registry.blobs import BlobReader
 from nexus_oci.registry.body import nothing
 from nexus_oci.registry.hosts import api_repository
+from nexus_oci.registry.journal import Journal
 from nexus_oci.registry.referrers import Referrers
 from nexus_oci.registry.settings import RegistrySettings
 from nexus_oci.registry.transport import Answer, Call, Transport
 from nexus_oci.registry.uploads import Upload
 from nexus_oci.registry.wire import Response
 from nexus_oci.transfer.ends import BlobStream, Outcome
+from nexus_oci.transfer.flow import Flow, Gates
 
 _ACCEPTED = (media_types.INDEX, media_types.MANIFEST, media_types.DOCKER_INDEX, media_types.DOCKER_MANIFEST)
 _ACCEPT = ", ".join(_ACCEPTED)
@@ -51,8 +52,10 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
         self.transport = Transport(host, settings or RegistrySettings())
         super().__init__(hostname=host, insecure=self.transport.base.startswith("http://"))
         self._referrers = Referrers(self.transport, self._tagged_manifest)
-        self._gates: dict[tuple[str, Digest], threading.Lock] = {}
-        self._gates_lock = threading.Lock()
+        chosen = self.transport.settings
+        self._gates = Gates()
+        self._flow = Flow(chosen.uploads, chosen.bytes_at_once)
+        self._journal = Journal(chosen.journal, chosen.pace.wall)
 
     @property
     def requests_made(self) -> int:
@@ -133,10 +136,10 @@ class RegistryClient(oras.provider.Registry):  # type: ignore[misc]
             open_stream,
             lambda: self.has_blob(repository, descriptor, pushing=True),
             progress,
+            self._journal,
+            self._flow,
         )
-        with self._gates_lock:
-            gate = self._gates.setdefault((repository, descriptor.digest), threading.Lock())
-        with gate:
+        with self._gates.through((repository, descriptor.digest)):
             return upload.run(self._api(mount_from) if mount_from else None)
 
     def put_manifest(self, repository: str, manifest: Manifest, tag: str | None = None) -> None:

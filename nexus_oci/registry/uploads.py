@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from nexus_oci.errors import NexusError, NotFoundError, RegistryError
+from nexus_oci.errors import NexusError, NotFoundError, RegistryError, VerificationError
 from nexus_oci.oci.values import Descriptor, Digest
 from nexus_oci.registry.auth import push_scope
-from nexus_oci.registry.body import Body
+from nexus_oci.registry.body import Body, Continued
+from nexus_oci.registry.journal import Journal, Page
 from nexus_oci.registry.retry import Backoff, TransientError
 from nexus_oci.registry.transport import Answer, Call, Transport
 from nexus_oci.transfer.ends import BlobStream, Outcome
+from nexus_oci.transfer.flow import Flow
 
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)\Z")
 _NO_PIECES = frozenset({400, 404, 405, 413, 416, 501})
@@ -43,20 +47,25 @@ class Upload:
         open_stream: Callable[[], BlobStream],
         present: Callable[[], bool],
         progress: Callable[[int], None],
+        journal: Journal,
+        flow: Flow,
     ) -> None:
         self._transport = transport
+        self._journal = journal
+        self._flow = flow
         self._start_url = f"{transport.base}/v2/{repository}/blobs/uploads/"
         self._repository = repository
         self._scope = push_scope(repository)
         self._descriptor = descriptor
-        self._open = open_stream
+        self._content = Continued(open_stream)
         self._present = present
         self._progress = progress
         self._doing = f"writing blob {descriptor.digest.short} to {repository}"
         self._in_pieces = descriptor.size > transport.settings.chunk_size
         self._furthest = 0
         self._session: _Session | None = None
-        self._ready: BlobStream | None = None
+        self._continues = False
+        self._page = Page(None, None, {}, transport.settings.pace.wall)
 
     def run(self, mount_from: str | None) -> Outcome:
         """Write the blob unless it is there; raises `RegistryError`, `NotFoundError` or `VerificationError`."""
@@ -64,6 +73,15 @@ class Upload:
             return Outcome.PRESENT
         if mount_from and mount_from != self._repository and self._mount(mount_from):
             return Outcome.MOUNTED
+        keeping = self._journal.page(self._transport.host, self._repository, self._descriptor)
+        with self._flow.room(self._descriptor.size), contextlib.closing(self._content), keeping as self._page:
+            if self._in_pieces and self._session is None:
+                self._take_up()
+            self._until_sent()
+            self._page.clear()
+        return Outcome.SENT
+
+    def _until_sent(self) -> None:
         backoff = self._transport.backoff()
         while True:
             try:
@@ -73,12 +91,24 @@ class Upload:
             except TransientError as error:
                 backoff.pause(error)
                 if self._present():
-                    return Outcome.SENT
+                    return
                 self._recover(backoff)
+            except VerificationError:
+                if not self._continues:
+                    raise
+                # What had arrived before may have been damaged: once more, from the start.
+                self._continues, self._session = False, None
             else:
-                return Outcome.SENT
-            finally:
-                self._drop_ready()
+                return
+
+    def _take_up(self) -> None:
+        """Go on with what a process before this one began, if the registry still knows of it."""
+        note = self._page.read()
+        if note is None or not self._transport.is_own(note.location):
+            return
+        self._session = _Session(location=note.location, offset=note.offset)
+        self._recover(self._transport.backoff())
+        self._continues = self._session is not None
 
     def _mount(self, other: str) -> bool:
         """Ask for the blob of another repository; where that is not granted, an upload begins or the registry refuses."""
@@ -122,8 +152,8 @@ class Upload:
         self._finish(session, self._body(0, self._descriptor.size))
 
     def _send_pieces(self, session: _Session, backoff: Backoff) -> None:
-        """PATCH after PATCH, then an empty PUT. Content that cannot be sought goes in one PATCH."""
-        size, step = self._descriptor.size, self._step()
+        """PATCH after PATCH, then an empty PUT. Content that cannot be sought is read on from one to the next."""
+        size, step = self._descriptor.size, self._transport.settings.chunk_size
         self._session = session
         while session.offset < size:
             count = min(step, size - session.offset)
@@ -142,6 +172,8 @@ class Upload:
             if answer.status != 202:
                 raise _PiecesRefusedError(f"{self._transport.host} takes no pieces")
             self._session = session = self._next(answer, session.offset + count)
+            if self._transport.is_own(session.location):
+                self._page.write(session.location, session.offset)
             self._advanced(session.offset, backoff)
         self._finish(session, b"")
 
@@ -149,21 +181,6 @@ class Upload:
         if offset > self._furthest:
             self._furthest = offset
             backoff.progressed()
-
-    def _step(self) -> int:
-        """Bytes a PATCH: everything at once where the content would have to be read from its start for each."""
-        self._ready = self._open()
-        return self._transport.settings.chunk_size if hasattr(self._ready, "seek") else self._descriptor.size
-
-    def _open_ready(self) -> BlobStream:
-        """The stream that was opened to look at it, once; then new ones."""
-        ready, self._ready = self._ready, None
-        return ready or self._open()
-
-    def _drop_ready(self) -> None:
-        if self._ready is not None:
-            self._ready.close()
-            self._ready = None
 
     def _finish(self, session: _Session, body: Body | bytes) -> None:
         digest = self._descriptor.digest
@@ -222,4 +239,5 @@ class Upload:
 
     def _body(self, offset: int, count: int) -> Body:
         to_end = offset + count == self._descriptor.size
-        return Body(open=self._open_ready, length=count, offset=offset, to_end=to_end, progress=self._progress)
+        stream = functools.partial(self._content.at, offset)
+        return Body(open=stream, length=count, offset=offset, to_end=to_end, progress=self._progress)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -177,19 +179,136 @@ def test_a_registry_without_pieces_gets_one_stream(server: FaultyRegistry, make_
     assert len(server.requests("PATCH")) == 1
 
 
-def test_content_that_cannot_be_sought_goes_in_one_piece(server: FaultyRegistry, make_client: ClientMaker, path: Path) -> None:
+def unseekable(path: Path, opened: list[int]) -> BlobStream:
+    opened.append(1)
+    return VerifiedReader(path.open("rb"), BLOB.descriptor, "the test's blob")
+
+
+def test_content_that_cannot_be_sought_is_read_once_for_all_pieces(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path
+) -> None:
     opened: list[int] = []
-
-    def reader() -> BlobStream:
-        opened.append(1)
-        return VerifiedReader(path.open("rb"), BLOB.descriptor, "the test's blob")
-
     client = make_client(chunk_size=MIB)
-    server.fault("PATCH", "uploads", reset_after(300_000))
-    assert client.put_blob("team/app", BLOB.descriptor, reader) is Outcome.SENT
+    assert client.put_blob("team/app", BLOB.descriptor, lambda: unseekable(path, opened)) is Outcome.SENT
     assert stored(server) == BLOB.data
-    assert len(server.requests("PATCH")) == 2
+    assert len(server.requests("PATCH")) == 4
+    assert len(opened) == 1
+
+
+def test_content_that_cannot_be_sought_is_read_again_after_a_break(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path
+) -> None:
+    opened: list[int] = []
+    server.fault("PATCH", "uploads", reset_after(300_000))
+    client = make_client(chunk_size=MIB)
+    assert client.put_blob("team/app", BLOB.descriptor, lambda: unseekable(path, opened)) is Outcome.SENT
+    assert stored(server) == BLOB.data
+    starts = [int(seen.headers["content-range"].partition("-")[0]) for seen in server.requests("PATCH")]
+    assert starts[0] == 0
+    assert 0 < starts[1] <= 300_000
     assert len(opened) == 2
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing handles it."""
+
+
+def killed_after(count: int) -> Callable[[int], None]:
+    """A progress callback that ends everything once so many bytes were sent."""
+    sent = 0
+
+    def progress(size: int) -> None:
+        nonlocal sent
+        sent += size
+        if sent >= count:
+            raise Killed
+
+    return progress
+
+
+def half_sent(make_client: ClientMaker, path: Path, journal: Path) -> None:
+    with pytest.raises(Killed):
+        push(make_client(chunk_size=MIB, journal=journal), path, progress=killed_after(2 * MIB + 1))
+
+
+def test_another_process_goes_on_with_an_upload(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path, tmp_path: Path
+) -> None:
+    half_sent(make_client, path, tmp_path / "journal")
+    before = len(server.requests("PATCH"))
+    heard: list[int] = []
+    assert push(make_client(chunk_size=MIB, journal=tmp_path / "journal"), path, progress=heard.append) is Outcome.SENT
+    assert stored(server) == BLOB.data
+    assert len(server.requests("POST")) == 1
+    first = server.requests("PATCH")[before]
+    assert int(first.headers["content-range"].partition("-")[0]) >= 2 * MIB
+    assert sum(heard) <= len(BLOB.data) - 2 * MIB
+    assert list((tmp_path / "journal").iterdir()) == []
+
+
+def test_an_upload_that_the_registry_swept_away_begins_anew(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path, tmp_path: Path
+) -> None:
+    half_sent(make_client, path, tmp_path / "journal")
+    server.uploads.clear()
+    assert push(make_client(chunk_size=MIB, journal=tmp_path / "journal"), path) is Outcome.SENT
+    assert stored(server) == BLOB.data
+    assert len(server.requests("POST")) == 2
+
+
+def test_an_upload_whose_first_part_was_damaged_begins_anew(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path, tmp_path: Path
+) -> None:
+    half_sent(make_client, path, tmp_path / "journal")
+    (upload,) = server.uploads.values()
+    upload.data[0] ^= 1
+    assert push(make_client(chunk_size=MIB, journal=tmp_path / "journal"), path) is Outcome.SENT
+    assert stored(server) == BLOB.data
+
+
+@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"location": "http://elsewhere.example/x", "offset": 5}'])
+def test_a_note_that_is_damaged_does_no_harm(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path, tmp_path: Path, note: bytes
+) -> None:
+    half_sent(make_client, path, tmp_path / "journal")
+    (file,) = (tmp_path / "journal").iterdir()
+    file.write_bytes(note)
+    assert push(make_client(chunk_size=MIB, journal=tmp_path / "journal"), path) is Outcome.SENT
+    assert stored(server) == BLOB.data
+
+
+def test_an_old_note_is_not_believed(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path, tmp_path: Path, time: Time
+) -> None:
+    half_sent(make_client, path, tmp_path / "journal")
+    time.now += 8 * 24 * 3600
+    assert push(make_client(chunk_size=MIB, journal=tmp_path / "journal"), path) is Outcome.SENT
+    assert len(server.requests("POST")) == 2
+
+
+def test_a_note_is_for_its_owner_alone_and_holds_no_credential(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path, tmp_path: Path, docker_config: Path
+) -> None:
+    server.basic = "ann:secret"
+    with pytest.raises(Killed):
+        client = make_client(chunk_size=MIB, journal=tmp_path / "journal", docker_config=docker_config)
+        push(client, path, progress=killed_after(2 * MIB + 1))
+    (file,) = (tmp_path / "journal").iterdir()
+    assert file.stat().st_mode & 0o077 == 0
+    assert b"secret" not in file.read_bytes()
+    assert b"Basic" not in file.read_bytes()
+
+
+def test_an_upload_that_another_process_holds_is_not_touched(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path, tmp_path: Path
+) -> None:
+    half_sent(make_client, path, tmp_path / "journal")
+    (file,) = (tmp_path / "journal").iterdir()
+    with file.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert push(make_client(chunk_size=MIB, journal=tmp_path / "journal"), path) is Outcome.SENT
+        assert file.read_bytes()
+    assert len(server.requests("POST")) == 2
 
 
 @pytest.mark.parametrize("change", [-1, +1], ids=["shorter", "longer"])
