@@ -18,7 +18,7 @@ _HEAD = (
 
 
 def cluster_image_policies(rules: Rules) -> list[Written]:
-    """The file of `ClusterImagePolicy` objects. Raises `UsageError` where it would check nothing, or attestations are demanded."""
+    """The file of `ClusterImagePolicy` objects. Raises `UsageError` where it would check nothing, or for attestations."""
     require_keys(rules, "policy-controller")
     refuse_attestations(rules, "policy-controller", "it reads sigstore bundles by keyless signers only")
     documents = [_policy(group.name, _images(group), _authorities(group), rules) for group in rules.groups()]

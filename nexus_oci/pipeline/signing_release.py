@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from nexus_oci.errors import StoreError
@@ -21,7 +22,7 @@ from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor
 from nexus_oci.pipeline.attached import Attached, in_registry, in_store, read_attached
 from nexus_oci.pipeline.registries import Access
-from nexus_oci.pipeline.subjects import RELEASES, Subject, place_of, repository_names, store_repository, subjects_of
+from nexus_oci.pipeline.subjects import RELEASES, Subject, place_of, repository_names, signed_names, store_repository, subjects_of
 from nexus_oci.transfer.copy import copy_graph
 from nexus_oci.transfer.crew import Crew
 from nexus_oci.transfer.ends import Sink
@@ -78,7 +79,7 @@ def sign_store(store: Store, root: Descriptor, signer: Signer, *, prefix: str = 
     added = 0
     for subject in subjects:
         attached = read_attached(end, locate, subject.digest, only_signatures=True)
-        fresh = _freshly(store, subject, attached, signer, repository_names(prefix, subject), created)
+        fresh = _freshly(store, subject, attached, signer, signed_names(prefix, subject), created)
         added += fresh.added
         if fresh.image is not None:
             tag = signature_tag(subject.digest)
@@ -101,7 +102,7 @@ def sign_in_registry(reference: Reference, access: Access, signer: Signer, *, jo
     home = RegistryEnd(client, reference.repository)
     root = home.resolve(reference.target)
     prefix, repository = place_of(reference, home.manifest(root))
-    subjects = subjects_of(home, root, repository)
+    subjects = subjects_of(home, root, repository, reference.tag if reference.digest is None else None)
     created = _created(subjects)
     with _scratch() as store:
         source = StoreEnd(store)
@@ -117,7 +118,7 @@ def sign_in_registry(reference: Reference, access: Access, signer: Signer, *, jo
                         subject,
                         read_attached(end, in_registry(end), subject.digest, only_signatures=True),
                         signer,
-                        names,
+                        signed_names(prefix, subject),
                         created,
                     )
                     _publish(source, end, subject, fresh)
@@ -152,6 +153,14 @@ def _freshly(
         body = statement([subject.digest], SIGNATURE, {})
         bundle = store_bundle(store, sign_statement(signer, body), subject.manifest.descriptor, SIGNATURE, created)
     return _Fresh(image=image, bundle=bundle)
+
+
+def release_epoch(store: Store, root: Descriptor) -> int:
+    """When a release was made, as its index says, in seconds since 1970; 0 where it does not say."""
+    try:
+        return max(0, int(datetime.fromisoformat(store.manifest(root).annotations[media_types.CREATED]).timestamp()))
+    except (KeyError, ValueError, OverflowError):
+        return 0
 
 
 def _created(subjects: Sequence[Subject]) -> str:

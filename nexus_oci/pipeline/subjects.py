@@ -21,12 +21,14 @@ class Subject:
     """A manifest that is to be signed, or that was.
 
     `repositories` are the names below the namespace that carry it. `pinned` says that something above it names its digest.
+    `tagged` are the friendly names, REPOSITORY:TAG, under which it, or what it is a part of, is published.
     """
 
     manifest: Manifest
     repositories: tuple[str, ...]
     distribution: str | None
     pinned: bool
+    tagged: tuple[str, ...] = ()
 
     @property
     def digest(self) -> Digest:
@@ -51,12 +53,13 @@ def is_release(manifest: Manifest) -> bool:
     return manifest.is_index and manifest.data.get("artifactType") == media_types.RELEASE
 
 
-def subjects_of(source: Source, root: Descriptor, repository: str) -> tuple[Subject, ...]:
+def subjects_of(source: Source, root: Descriptor, repository: str, tag: str | None = None) -> tuple[Subject, ...]:
     """Every manifest from `root` down, that first, and the artifacts that refer to one of them.
 
-    `repository` is the name of the root's own; a release's children say theirs. Raises what reading a manifest raises.
+    `repository` is the name of the root's own, and `tag` its tag there; a release's children say theirs. Raises what reading a
+    manifest raises.
     """
-    return _Gathering(source).run(root, repository)
+    return _Gathering(source).run(root, repository, tag)
 
 
 class _Gathering:
@@ -66,10 +69,10 @@ class _Gathering:
         self._source = source
         self._found: dict[Digest, Subject] = {}
 
-    def run(self, root: Descriptor, repository: str) -> tuple[Subject, ...]:
+    def run(self, root: Descriptor, repository: str, tag: str | None) -> tuple[Subject, ...]:
         top = self._source.manifest(root)
         if not is_release(top):
-            self._add(top, repository, None, pinned=False)
+            self._add(top, repository, None, pinned=False, tag=tag)
             self._referring()
             return tuple(self._found.values())
         self._found[root.digest] = Subject(manifest=top, repositories=(repository,), distribution=None, pinned=False)
@@ -77,26 +80,32 @@ class _Gathering:
         for child in top.manifests:
             if media_types.REPOSITORY in child.annotations:
                 manifest = self._source.manifest(child)
-                self._add(manifest, child.annotations[media_types.REPOSITORY], None, pinned=True)
+                tagged = child.annotations.get(media_types.TAG)
+                self._add(manifest, child.annotations[media_types.REPOSITORY], None, pinned=True, tag=tagged)
             else:
                 loose.append(child)
         for child in loose:
             self._add_artifact(self._source.manifest(child), repository, pinned=True)
         return tuple(self._found.values())
 
-    def _add(self, manifest: Manifest, repository: str, distribution: str | None, *, pinned: bool) -> None:
+    def _add(
+        self, manifest: Manifest, repository: str, distribution: str | None, *, pinned: bool, tag: str | None = None
+    ) -> None:
         """A manifest and all below it; one that was met in another repository belongs to both."""
         distribution = manifest.annotations.get(media_types.DISTRIBUTION, distribution)
         digest = manifest.descriptor.digest
         known = self._found.get(digest)
+        tagged = (f"{repository}:{tag}",) if tag else ()
         if known is None:
-            self._found[digest] = Subject(manifest=manifest, repositories=(repository,), distribution=distribution, pinned=pinned)
+            self._found[digest] = Subject(
+                manifest=manifest, repositories=(repository,), distribution=distribution, pinned=pinned, tagged=tagged
+            )
         elif repository in known.repositories:
             return
         else:
-            self._found[digest] = replace(known, repositories=(*known.repositories, repository))
+            self._found[digest] = replace(known, repositories=(*known.repositories, repository), tagged=(*known.tagged, *tagged))
         for child in manifest.manifests:
-            self._add(self._source.manifest(child), repository, distribution, pinned=True)
+            self._add(self._source.manifest(child), repository, distribution, pinned=True, tag=tag)
 
     def _add_artifact(self, manifest: Manifest, repository: str, *, pinned: bool) -> None:
         """An artifact is where its subject is."""
@@ -116,6 +125,15 @@ class _Gathering:
 def repository_names(prefix: str, subject: Subject) -> tuple[str, ...]:
     """The full names of a subject's repositories; in a store, where there is no host and namespace, the short ones."""
     return tuple(f"{prefix}/{name}" if prefix else name for name in subject.repositories)
+
+
+def signed_names(prefix: str, subject: Subject) -> tuple[str, ...]:
+    """What signatures of a subject say it is: its repositories, and its names with their tags.
+
+    Who lets any tag lead to it compares the first; who compares tags too (`matchRepoDigestOrExact` and `remapIdentity` of
+    containers-policy.json(5)) takes nothing but the second.
+    """
+    return (*repository_names(prefix, subject), *(f"{prefix}/{name}" if prefix else name for name in subject.tagged))
 
 
 def place_of(reference: Reference, manifest: Manifest) -> tuple[str, str]:

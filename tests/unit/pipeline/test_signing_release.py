@@ -51,9 +51,11 @@ def test_every_manifest_is_signed_in_both_forms(store: Store, root: Descriptor) 
     }  # fmt: skip
     for subject in found.values():
         here = attached(store, subject)
-        (claim,) = [read_payload(one.payload) for one in here.simple]
-        assert claim.digest == subject.digest
-        assert claim.reference == f"registry.example/team/{subject.repositories[0]}"
+        claims = [read_payload(one.payload) for one in here.simple]
+        assert {claim.digest for claim in claims} == {subject.digest}
+        place = f"registry.example/team/{subject.repositories[0]}"
+        names = [place, f"{place}:1.0.0"] if subject.kind in ("index", "image") else [place]
+        assert [claim.reference for claim in claims] == names
         (bundle,) = here.bundles
         assert bundle.signs(subject.digest)
         assert bundle.verified_by(KEY.public)
@@ -85,7 +87,8 @@ def test_another_signer_comes_beside_the_first(store: Store, root: Descriptor) -
     assert sign_store(store, root, OTHER).added == 8
     for subject in subjects(store, root):
         here = attached(store, subject)
-        assert (len(here.simple), len(here.bundles)) == (2, 2)
+        names = len(subject.repositories) + len(subject.tagged)
+        assert (len(here.simple), len(here.bundles)) == (2 * names, 2)
 
 
 def test_a_damaged_signature_is_made_again(store: Store, root: Descriptor) -> None:
