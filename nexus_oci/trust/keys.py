@@ -190,12 +190,20 @@ def read_private_key(data: bytes, name: str, passphrase: Callable[[str], bytes |
 
     Raises `UsageError` for what is no private key or too weak, `PassphraseError` where the passphrase is missing or wrong.
     """
+    private: AnyPrivate = _known(read_any_private_key(data, name, passphrase), name)
+    return PrivateKey(key=private)
+
+
+def read_any_private_key(data: bytes, name: str, passphrase: Callable[[str], bytes | None]) -> Any:
+    """The same, whatever kind of key of `cryptography` it is: the caller says which it can use."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 
     kind, body = _block(data, name)
     if kind.endswith("PUBLIC KEY"):
         raise UsageError(f"{name} is a public key", why="signing takes the private one", hint="name the .key file, not the .pub")
+    if not kind.endswith("PRIVATE KEY"):
+        raise UsageError(f"{name} holds no private key", why=f"it is a {kind.lower()}", hint="name the file of the private key")
     secret = None
     if "ENCRYPTED" in kind or b"Proc-Type: 4,ENCRYPTED" in data:
         secret = passphrase(f"Passphrase of {name}")
@@ -206,15 +214,12 @@ def read_private_key(data: bytes, name: str, passphrase: Callable[[str], bytes |
             )
     try:
         if kind in _ENCRYPTED:
-            key: Any = load_der_private_key(_opened(body, secret or b"", name), password=None)
-        else:
-            key = load_pem_private_key(data, password=secret)
+            return load_der_private_key(_opened(body, secret or b"", name), password=None)
+        return load_pem_private_key(data, password=secret)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         if secret is not None and kind not in _ENCRYPTED:
             raise PassphraseError(f"{name} does not open", why="its passphrase is wrong, or it is damaged") from None
         raise UsageError(f"{name} holds no private key that can be read", why=str(error).partition("\n")[0]) from None
-    private: AnyPrivate = _known(key, name)
-    return PrivateKey(key=private)
 
 
 def read_public_key(data: bytes, name: str) -> PublicKey:
@@ -236,6 +241,11 @@ def read_public_key(data: bytes, name: str) -> PublicKey:
 
 def load_private_key(option: str, environment: Mapping[str, str], passphrase: Callable[[str], bytes | None]) -> PrivateKey:
     """The private key that an option names, `FILE` or `env:NAME`; raises as `read_private_key` does."""
+    return read_private_key(*key_data(option, environment), passphrase)
+
+
+def key_data(option: str, environment: Mapping[str, str]) -> tuple[bytes, str]:
+    """What a key's option, `FILE` or `env:NAME`, leads to, and what messages call it; raises `UsageError`."""
     if "PRIVATE KEY" in option:
         raise UsageError(
             "the signing key itself was given as an argument",
@@ -246,8 +256,8 @@ def load_private_key(option: str, environment: Mapping[str, str], passphrase: Ca
         variable = option.removeprefix("env:")
         if not environment.get(variable, "").strip():
             raise UsageError(f"the variable {variable} holds no signing key", why="it is empty or not set")
-        return read_private_key(environment[variable].strip().encode() + b"\n", f"the key in {variable}", passphrase)
-    return read_private_key(read_small(Path(option), "the signing key"), option, passphrase)
+        return environment[variable].strip().encode() + b"\n", f"the key in {variable}"
+    return read_small(Path(option), "the signing key"), option
 
 
 def passphrase_source(option: str | None, environment: Mapping[str, str], ask: Asker | None) -> Callable[[str], bytes | None]:
