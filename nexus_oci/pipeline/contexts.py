@@ -123,8 +123,8 @@ def _image_values(
     definition: Definition, distribution: Distribution, home: str, source: Mapping[str, ContextFile]
 ) -> dict[str, Any]:
     engine, image = definition.engine, distribution.image
-    command = list(image.command or engine.command)
     runtime = "" if distribution.distribution == "sdk" else engine.runtime
+    command = list(image.command or (engine.command if runtime else ()))
     around = surroundings(engine) if runtime else NOTHING
     if runtime == "node":
         _refuse_package_manager(definition, command, source)
