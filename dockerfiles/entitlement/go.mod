@@ -1,0 +1,3 @@
+module nexus-oci.dev/entitlement
+
+go 1.21
