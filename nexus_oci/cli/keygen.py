@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -13,10 +14,12 @@ from nexus_oci.cli.options import asker
 @click.command()
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("release"), show_default=True,
               help="The files' name without .key and .pub.")  # fmt: skip
+@click.option("--type", "kind", type=click.Choice(["ecdsa", "ed25519"]), default="ecdsa", show_default=True,
+              help="ECDSA over P-256 for releases; Ed25519 for entitlements.")  # fmt: skip
 @click.option("--passphrase-file", metavar="FILE|fd:N", help="What holds the passphrase, in its first line.")
 @click.pass_obj
-def command(console: Console, output: Path, passphrase_file: str | None) -> None:
-    """Make a key pair that signs releases, in the format of cosign: NAME.key, encrypted, and NAME.pub.
+def command(console: Console, output: Path, kind: Literal["ecdsa", "ed25519"], passphrase_file: str | None) -> None:
+    """Make a key pair that signs releases or entitlements, in the format of cosign: NAME.key, encrypted, and NAME.pub.
 
     The passphrase comes from --passphrase-file, NEXUS_OCI_KEY_PASSPHRASE or COSIGN_PASSWORD, or is asked for. Prints both paths.
     """
@@ -44,7 +47,7 @@ def command(console: Console, output: Path, passphrase_file: str | None) -> None
             hint=f"set {PASSPHRASE_VARIABLES[0]}, or name a file or descriptor that holds it with --passphrase-file",
         )
     folder = output if output.is_absolute() else console.directory / output
-    key = generate()
+    key = generate(kind)
     private, public = write_key_pair(folder, key, passphrase)
     if console.as_json:
         console.data({"private": str(private), "public": str(public), "fingerprint": key.public.fingerprint})

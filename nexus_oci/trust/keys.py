@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from nexus_oci.errors import UsageError
 from nexus_oci.trust.openpgp import PassphraseError
@@ -136,11 +136,11 @@ class PrivateKey:
         return self.key.sign(message, padding.PKCS1v15(), hashes.SHA256())
 
 
-def generate() -> PrivateKey:
-    """A new key: ECDSA over P-256, which every tool of sigstore's family takes."""
-    from cryptography.hazmat.primitives.asymmetric import ec
+def generate(kind: Literal["ecdsa", "ed25519"] = "ecdsa") -> PrivateKey:
+    """A new key: ECDSA over P-256, which every tool of sigstore's family takes, or Ed25519, which entitlements are signed with."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-    return PrivateKey(key=ec.generate_private_key(ec.SECP256R1()))
+    return PrivateKey(key=ec.generate_private_key(ec.SECP256R1()) if kind == "ecdsa" else ed25519.Ed25519PrivateKey.generate())
 
 
 def encrypted_pem(key: PrivateKey, passphrase: bytes) -> bytes:

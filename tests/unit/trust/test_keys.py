@@ -185,3 +185,9 @@ def test_a_key_is_named_by_file_or_variable_and_never_given_as_an_argument(tmp_p
 
 def test_the_secret_is_not_shown() -> None:
     assert "private" not in repr(KEY).lower().replace("privatekey(", "")
+
+
+def test_a_key_for_entitlements_is_ed25519() -> None:
+    key = generate("ed25519")
+    assert key.public.kind == "Ed25519"
+    assert read_private_key(encrypted_pem(key, b"right"), "a.key", lambda _: b"right").public == key.public
