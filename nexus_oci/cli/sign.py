@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from nexus_oci.cli.console import Console
-from nexus_oci.cli.options import access, read_signer, signing_options, transfer_options
+from nexus_oci.cli.options import access, openpgp_options, read_signer, signing_options, transfer_options
+from nexus_oci.cli.options import openpgp_key as read_openpgp_key
 from nexus_oci.errors import UsageError
 
 if TYPE_CHECKING:
     from nexus_oci.oci.store import Store
+    from nexus_oci.oci.values import Descriptor
+    from nexus_oci.pipeline.registries import Access
+    from nexus_oci.pipeline.signing_release import Signed
+    from nexus_oci.trust.keys import Signer
+    from nexus_oci.trust.openpgp import SigningKey
 
 
 @click.command()
 @click.argument("target", metavar="[REFERENCE|DIST]", required=False)
-@signing_options("--key", "key", required=True)
+@signing_options("--key", "key")
+@openpgp_options
 @click.option("--release", help="The version to sign, where a store has several.")
 @transfer_options
 @click.pass_obj
 def command(
     console: Console,
     target: str | None,
-    key: str,
+    key: str | None,
     passphrase_file: str | None,
     identity: str | None,
+    openpgp_key: str | None,
+    openpgp_passphrase_file: Path | None,
+    openpgp_certificate: Path | None,
     release: str | None,
     plain_http: bool,
     ca_file: Path | None,
@@ -35,35 +46,83 @@ def command(
     """Sign every manifest of a release, in a store or a registry: index, images, artifacts, chart, and the release itself.
 
     Each gets what podman and older cosigns read (a .sig tag) and what cosign 3 reads (a sigstore bundle that refers to it).
-    Beside a store SHA256SUMS is signed too. What this key has signed already is left alone. Prints the digest that was signed.
+    Beside a store SHA256SUMS is signed too, in SHA256SUMS.sig; with --openpgp-key in SHA256SUMS.asc, and with that key alone
+    nothing else. What a key has signed already is left alone. Prints the digest that was signed.
     """
     from nexus_oci.cli.session import find_store, only_root
-    from nexus_oci.oci.reference import Reference
-    from nexus_oci.pipeline.signing_release import sign_in_registry, sign_store
 
     store = find_store(console, target)
-    signer = read_signer(console, key, passphrase_file)
+    if store is None and openpgp_key is not None:
+        raise UsageError(
+            "an OpenPGP key signs files, and a registry has none",
+            why="it signs SHA256SUMS beside a store; a chart, which is in a registry too, is signed while it is built",
+            hint="give the key to `nexus-oci build`, and push that",
+        )
+    openpgp = read_openpgp_key(console, openpgp_key, openpgp_passphrase_file, openpgp_certificate) if store else None
+    if key is None and openpgp is None:
+        raise UsageError("no key was given to sign with", hint="add --key KEY, or --openpgp-key KEY for SHA256SUMS.asc alone")
+    signer = read_signer(console, key, passphrase_file) if key is not None else None
     if store is None:
-        if identity is not None:
-            raise UsageError("--identity is for stores", why="signatures in a registry name the repository that they are in")
-        assert target is not None  # noqa: S101  without one there is a store or an error
-        signed = sign_in_registry(Reference.parse(target), access(console, plain_http, ca_file), signer, jobs=jobs)
+        assert target is not None and signer is not None  # noqa: S101, PT018  without a store there is a reference, and a key
+        signed = _in_registry(target, signer, access(console, plain_http, ca_file), identity, jobs)
     else:
-        signed = sign_store(store, only_root(store, release), signer, prefix=_prefix(console, store, identity))
+        signed = _in_store(console, store, only_root(store, release), signer, openpgp, identity)
     if console.as_json:
         console.data(
             {
                 "digest": signed.root.digest,
                 "manifests": signed.manifests,
                 "added": signed.added,
-                "key": signer.public.fingerprint,
+                "key": signer.public.fingerprint if signer else None,
+                "openpgp": openpgp.fingerprint if openpgp else None,
                 "files": [str(path) for path in signed.files],
             }
         )
         return
     console.result(signed.root.digest)
     if not console.quiet:
-        console.say(f"{signed.manifests} manifests are signed; {signed.added} signatures were added")
+        files = ", ".join(path.name for path in signed.files)
+        console.say(
+            f"{signed.manifests} manifests are signed; {signed.added} signatures were added{f'; {files}' if files else ''}"
+            if signer
+            else f"no manifest was signed, as no --key was given; {files or 'there is no SHA256SUMS here'}"
+        )
+
+
+def _in_registry(target: str, signer: Signer, registries: Access, identity: str | None, jobs: int) -> Signed:
+    from nexus_oci.oci.reference import Reference
+    from nexus_oci.pipeline.signing_release import sign_in_registry
+
+    if identity is not None:
+        raise UsageError("--identity is for stores", why="signatures in a registry name the repository that they are in")
+    return sign_in_registry(Reference.parse(target), registries, signer, jobs=jobs)
+
+
+def _in_store(
+    console: Console, store: Store, root: Descriptor, signer: Signer | None, openpgp: SigningKey | None, identity: str | None
+) -> Signed:
+    """Sign with the keys that were given: the manifests with one, the list of files with both."""
+    from nexus_oci.pipeline.signing_release import SUMS, Signed, sign_store
+    from nexus_oci.pipeline.signing_texts import TextSigner, release_epoch, sign_sums
+
+    signed = (
+        sign_store(store, root, signer, prefix=_prefix(console, store, identity))
+        if signer
+        else Signed(root=root, manifests=0, added=0)
+    )
+    if openpgp is None:
+        return signed
+    epoch = release_epoch(store, root)
+    if openpgp.token is None:
+        texts = TextSigner(key=openpgp, epoch=epoch)
+        return replace(signed, files=(*signed.files, *sign_sums(store.root.parent, SUMS, texts)))
+    from nexus_oci.cli.session import Session
+    from nexus_oci.pipeline.build import text_signer
+
+    session = Session(console)
+    with session.display() as display:
+        texts = text_signer(session.settings(key=openpgp, say=display.say), openpgp, store, epoch, session.engine, display)
+        return replace(signed, files=(*signed.files, *sign_sums(store.root.parent, SUMS, texts)))
 
 
 def _prefix(console: Console, store: Store, identity: str | None) -> str:

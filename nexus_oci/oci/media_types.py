@@ -23,6 +23,7 @@ MANIFEST_TYPES = frozenset({INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST})
 
 HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
 HELM_CHART = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+HELM_PROVENANCE = "application/vnd.cncf.helm.chart.provenance.v1.prov"
 
 RELEASE = "application/vnd.nexus-oci.release.v1"
 """`artifactType` of the release index."""

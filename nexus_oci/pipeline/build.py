@@ -22,7 +22,9 @@ from nexus_oci.pipeline.progress import Progress
 from nexus_oci.pipeline.project import LOCK_FILE, Project, Settings, assemble, load_project
 from nexus_oci.pipeline.releasing import Release, assemble_release, build_metadata
 from nexus_oci.pipeline.signing_release import NO_PREFIX, sign_store
+from nexus_oci.pipeline.signing_texts import TextSigner
 from nexus_oci.trust.keys import Signer
+from nexus_oci.trust.openpgp import SigningKey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,7 @@ def build_release(settings: Settings, options: BuildOptions, engine: LazyEngine,
             refreshed = [str(package) for package in gone.packages]
             project = _with_fresh_lock(project, builder, progress)
     metadata = build_metadata(project, engine=engine.described, refreshed=refreshed, seconds=time.monotonic() - started)
-    release = assemble_release(project, store, built, metadata, sbom=options.sbom)
+    release = assemble_release(project, store, built, metadata, sbom=options.sbom, texts=_texts(builder))
     if options.signer is not None:
         prefix = options.identity or project.definition.registry or ""
         if not prefix:
@@ -104,6 +106,22 @@ def build_release(settings: Settings, options: BuildOptions, engine: LazyEngine,
         signed = sign_store(store, release.descriptor, options.signer, prefix=prefix)
         progress.say(f"{signed.manifests} manifests are signed; {signed.added} signatures were added")
     return release
+
+
+def _texts(builder: Builder) -> TextSigner | None:
+    """What signs texts with the project's OpenPGP key; nothing where it has none."""
+    project = builder.project
+    key = project.settings.key
+    return TextSigner(key=key, epoch=project.stamp.epoch, toolbox=builder.toolbox) if key else None
+
+
+def text_signer(
+    settings: Settings, key: SigningKey, store: Store, epoch: int, engine: LazyEngine, progress: Progress
+) -> TextSigner:
+    """What signs the texts of a release in `store` with a key on a token: in the toolbox of the project of `settings`."""
+    project = load_project(settings)
+    builder = Builder(project=project, store=store, engine=engine, progress=progress)
+    return TextSigner(key=key, epoch=epoch, toolbox=builder.toolbox)
 
 
 def _builder(project: Project, store: Store, options: BuildOptions, engine: LazyEngine, progress: Progress) -> Builder:

@@ -29,6 +29,7 @@ from nexus_oci.pipeline.progress import Progress, StepChanged
 from nexus_oci.pipeline.project import Project
 from nexus_oci.pipeline.records import Record, Records
 from nexus_oci.pipeline.stages import FORMATS, Stages, with_formats
+from nexus_oci.pipeline.toolbox import Toolbox
 from nexus_oci.plan.expand import IMAGE, ROOTFS, Build, context_paths, layer_key
 from nexus_oci.plan.steps import WORK, Step
 from nexus_oci.release.image import ImageLayer, store_image
@@ -123,6 +124,13 @@ class Builder:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         return Built(records=self._results, ran=tuple(sorted(self._ran)))
+
+    def toolbox(self) -> Toolbox:
+        """The toolbox, ready in the engine."""
+        image = self.project.toolbox
+        step = next(step for step in self.project.plan.steps if step.kind == "base" and step.detail["image"] == image)
+        self.bases.ensure(step.id)
+        return Toolbox(engine=self.engine(), image=image, store=self.store, cancel=self.cancel)
 
     def _jobs(self) -> list[_Job]:
         """Each image by itself, all formats of one build together, and what is made of formats after those."""

@@ -75,9 +75,9 @@ def _section(output: str, heading: str) -> str:
     return "\n".join(itertools.takewhile(lambda line: line.startswith(" "), rest.splitlines())) if found else ""
 
 
-def sign_text(toolbox: Toolbox, key: SigningKey, text: Descriptor, epoch: int, *, title: str) -> SignedText:
-    """Sign a small text, such as a repository's list; raises as `sign_rpms` does."""
-    outcome = _sign(toolbox, key, "sign_text.sh", {"text": text}, epoch, title)
+def sign_text(toolbox: Toolbox, key: SigningKey, text: Descriptor, epoch: int, *, title: str, algorithm: str = "") -> SignedText:
+    """Sign a small text, such as a repository's list, over SHA-256 or what else `algorithm` says; raises as `sign_rpms` does."""
+    outcome = _sign(toolbox, key, "sign_text.sh", {"text": text}, epoch, title, *([algorithm] if algorithm else []))
     signed = SignedText(detached=outcome.files["detached"], clear=outcome.files["clear"])
     verified = run_script(
         toolbox,
@@ -93,7 +93,9 @@ def sign_text(toolbox: Toolbox, key: SigningKey, text: Descriptor, epoch: int, *
     return signed
 
 
-def _sign(toolbox: Toolbox, key: SigningKey, script: str, files: Mapping[str, Descriptor], epoch: int, title: str) -> Outcome:
+def _sign(
+    toolbox: Toolbox, key: SigningKey, script: str, files: Mapping[str, Descriptor], epoch: int, title: str, *more: str
+) -> Outcome:
     """Run a script that signs; the key goes over its standard input."""
     passphrase = (key.passphrase or "").encode(errors="surrogateescape")
     secret = base64.b64encode(key.secret) + b"\n" + base64.b64encode(passphrase) + b"\n"
@@ -102,6 +104,7 @@ def _sign(toolbox: Toolbox, key: SigningKey, script: str, files: Mapping[str, De
         script,
         key.signer,
         str(key.time(epoch)),
+        *more,
         files={**files, "certificate.asc": key.certificate},
         with_scripts=("key.sh", "pinentry.sh"),
         secret=secret,

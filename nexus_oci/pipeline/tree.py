@@ -60,5 +60,6 @@ def _blob_name(blob: Descriptor, index: int) -> str:
         media_types.EMPTY: "empty config",
         media_types.HELM_CONFIG: "chart's metadata",
         media_types.HELM_CHART: "chart",
+        media_types.HELM_PROVENANCE: "chart's provenance",
     }
     return known.get(blob.media_type, f"layer {index}")

@@ -82,14 +82,17 @@ def store_artifact(store: Store, file: BuiltFile, subject: Descriptor, annotatio
     return replace(store.put_manifest(manifest), annotations=details)
 
 
-def store_chart(store: Store, *, config: bytes, archive: bytes, annotations: Mapping[str, str]) -> Descriptor:
-    """The manifest of a packaged chart, as Helm pushes it."""
+def store_chart(
+    store: Store, *, config: bytes, archive: bytes, annotations: Mapping[str, str], provenance: Descriptor | None = None
+) -> Descriptor:
+    """The manifest of a packaged chart, as Helm pushes it; `provenance` is the blob of its signed provenance file, if any."""
+    layers = [store.put(archive, media_types.HELM_CHART), *([provenance] if provenance else [])]
     manifest = Manifest.build(
         {
             "schemaVersion": 2,
             "mediaType": media_types.MANIFEST,
             "config": store.put(config, media_types.HELM_CONFIG).to_json(),
-            "layers": [store.put(archive, media_types.HELM_CHART).to_json()],
+            "layers": [layer.to_json() for layer in layers],
             "annotations": dict(annotations),
         }
     )

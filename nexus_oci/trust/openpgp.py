@@ -166,7 +166,7 @@ def _secret_data(option: str, environment: Mapping[str, str]) -> bytes:
 
 def _parse(data: bytes) -> Tsk:
     """The one secret key in the data."""
-    from_bytes, split = _sequoia()
+    from_bytes, split = sequoia()
     try:
         tsk = from_bytes(data)
     except Exception as error:  # noqa: BLE001  pysequoia raises plain RuntimeErrors, with a trace of its own in the text
@@ -194,12 +194,13 @@ def _unreadable(data: bytes, split: Callable[[bytes], list[Cert]], why: str) -> 
     return UsageError("what was given is no OpenPGP key", why=why, hint="export one with `gpg --export-secret-keys --armor`")
 
 
-def _sequoia() -> tuple[Callable[[bytes], Tsk], Callable[[bytes], list[Cert]]]:
+def sequoia() -> tuple[Callable[[bytes], Tsk], Callable[[bytes], list[Cert]]]:
+    """What reads secret keys, and what reads certificates; raises `UsageError` where the library is not installed."""
     try:
         from pysequoia import Cert, Tsk
     except ImportError as error:
         raise UsageError(
-            "a signing key was given, but pysequoia is not installed",
+            "an OpenPGP key was given, but pysequoia is not installed",
             why="it reads and checks OpenPGP keys",
             hint="run `pip install nexus-oci[signing]`",
         ) from error
@@ -210,7 +211,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _packets(data: bytes) -> list[Packet]:
+def packets_of(data: bytes) -> list[Packet]:
+    """The packets of a certificate, key or signature, armored or binary; raises what pysequoia raises."""
     from pysequoia.packet import PacketPile
 
     return list(PacketPile.from_bytes(data))
@@ -219,7 +221,7 @@ def _packets(data: bytes) -> list[Packet]:
 def _has_secret(data: bytes) -> bool:
     from pysequoia.packet import Tag
 
-    return any(packet.tag in (Tag.SecretKey, Tag.SecretSubkey) for packet in _packets(data))
+    return any(packet.tag in (Tag.SecretKey, Tag.SecretSubkey) for packet in packets_of(data))
 
 
 def _check_certificate(found: Cert, name: str) -> None:
@@ -267,7 +269,7 @@ def _described(
     from pysequoia.packet import PublicKeyAlgorithm as Algorithm
 
     known = (Algorithm.RSAEncryptSign, Algorithm.RSASign, Algorithm.EdDSA, Algorithm.ECDSA)
-    keys = _Keys.of(_packets(bytes(found)))
+    keys = Keys.of(packets_of(bytes(found)))
     algorithm = keys.packet(signer).key_algorithm
     if algorithm not in known:
         raise UsageError(f"{name} is of a kind that gpg, apt and rpm do not all know", why=f"it is {algorithm}")
@@ -284,7 +286,7 @@ def _described(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Keys:
+class Keys:
     """A certificate's keys, by fingerprint, each with the signatures that its owner made over it."""
 
     primary: str
@@ -292,7 +294,7 @@ class _Keys:
     signatures: Mapping[str, list[Packet]]
 
     @classmethod
-    def of(cls, packets: list[Packet]) -> _Keys:
+    def of(cls, packets: list[Packet]) -> Keys:
         """Sort a certificate's packets; signatures that others made do not count."""
         primary = (packets[0].fingerprint or "").upper()
         keys: dict[str, Packet] = {}
@@ -319,8 +321,8 @@ class _Keys:
         times += [signature.signature_created for name in own for signature in self.signatures.get(name, ())]
         return max(int(moment.timestamp()) for moment in times if moment)
 
-    def signing_now(self) -> list[str]:
-        """The keys that are meant for signing and valid now, the newest first."""
+    def signing_at(self, now: float) -> list[str]:
+        """The keys that are meant for signing and valid at `now`, in seconds since 1970; the newest first."""
         good = []
         for fingerprint, packet in self.packets.items():
             made = sorted(
@@ -330,7 +332,7 @@ class _Keys:
             if not made or revoked or not made[-1].key_flags or not made[-1].key_flags.signing or not packet.key_created:
                 continue
             lifetime = made[-1].key_validity_period
-            if lifetime is None or (packet.key_created + lifetime).timestamp() > time.time():
+            if lifetime is None or (packet.key_created + lifetime).timestamp() > now:
                 good.append(fingerprint)
         return sorted(good, key=lambda name: str(self.packet(name).key_created), reverse=True)
 
@@ -348,7 +350,7 @@ def _on_token(
             why="a token holds a bare key; who it belongs to is said by a certificate",
             hint="name the file of its certificate with --openpgp-certificate",
         )
-    from_bytes, split = _sequoia()
+    from_bytes, split = sequoia()
     data = _read(certificate, "the OpenPGP certificate")
     try:
         found = from_bytes(data).extract_certificate()
@@ -356,7 +358,7 @@ def _on_token(
         raise _unreadable(data, split, _first_line(error)) from None
     name = f"the OpenPGP key {found.fingerprint.upper()[-16:]}"
     _check_certificate(found, name)
-    signing = _Keys.of(_packets(bytes(found))).signing_now()
+    signing = Keys.of(packets_of(bytes(found))).signing_at(time.time())
     if not signing:
         raise _cannot_sign(name, found)
     token = Token(socket=_socket(environment))

@@ -6,6 +6,8 @@
         not-after: 2027-02-01          # the first moment at which the key no longer counts
         repositories: [engine, "charts/*"]
         distributions: [runtime, container]
+    openpgp:
+      - certificate: release.asc       # of the signatures of lists of files and of charts; limits as above
     revoked:
       - sha256:...                     # a manifest's digest, or a key's fingerprint
 
@@ -19,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
@@ -27,13 +29,13 @@ from nexus_oci.definition import yaml_nodes
 from nexus_oci.errors import DefinitionError
 from nexus_oci.oci.values import Digest
 from nexus_oci.trust.keys import PublicKey, read_public_key, read_small
+from nexus_oci.trust.openpgp_verification import Certificate, read_certificates
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrustedKey:
-    """A public key, what reports call it, and the limits of what it may sign. Empty limits are none."""
+class Limited:
+    """What reports call a key, and the limits of what it may sign. Empty limits are none."""
 
-    key: PublicKey
     name: str
     not_before: datetime | None = None
     not_after: datetime | None = None
@@ -57,10 +59,38 @@ class TrustedKey:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrustedKey(Limited):
+    """A public key that is believed within its limits."""
+
+    key: PublicKey
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the key, in hexadecimal digits."""
+        return self.key.fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustedCertificate(Limited):
+    """An OpenPGP certificate that is believed within its limits, and its own."""
+
+    certificate: Certificate
+
+    @property
+    def fingerprint(self) -> str:
+        """The certificate's fingerprint, in hexadecimal digits."""
+        return self.certificate.fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trust:
-    """The keys of which any one is enough, and what is revoked: digests of manifests, fingerprints of keys."""
+    """The keys of which any one is enough, and what is revoked: digests of manifests, fingerprints of keys.
+
+    `certificates` are the same for what OpenPGP signs: lists of files, and charts.
+    """
 
     keys: tuple[TrustedKey, ...]
+    certificates: tuple[TrustedCertificate, ...] = ()
     revoked: frozenset[Digest] = field(default_factory=frozenset)
 
     def usable(self) -> tuple[TrustedKey, ...]:
@@ -71,10 +101,23 @@ class Trust:
         """More keys beside those that are there."""
         return replace(self, keys=(*self.keys, *keys))
 
+    def with_certificates(self, certificates: Sequence[TrustedCertificate]) -> Trust:
+        """More OpenPGP certificates beside those that are there."""
+        return replace(self, certificates=(*self.certificates, *certificates))
+
 
 def trusted_file(path: Path) -> TrustedKey:
     """A public key, believed whenever and whatever it signs; raises `UsageError` for what is none."""
     return TrustedKey(key=read_public_key(read_small(path, "the public key"), str(path)), name=path.name)
+
+
+def trusted_certificates(path: Path) -> tuple[TrustedCertificate, ...]:
+    """The OpenPGP certificates of a file, believed whenever and whatever they sign; raises `UsageError` where there is none."""
+    data = read_small(path, "the OpenPGP certificate")
+    return tuple(
+        TrustedCertificate(certificate=found, name=found.user or found.fingerprint[-16:])
+        for found in read_certificates(data, str(path))
+    )
 
 
 def load_trust(path: Path) -> Trust:
@@ -87,7 +130,13 @@ def load_trust(path: Path) -> Trust:
         revoked = frozenset(map(Digest, document.revoked))
     except ValidationError as error:
         raise _faulty(path, [f"{path}: {_place(fault['loc'])}: {fault['msg']}" for fault in error.errors()]) from None
-    return Trust(keys=tuple(_trusted(entry, path.parent) for entry in document.keys), revoked=revoked)
+    if not document.model_fields_set & {"keys", "openpgp"}:
+        raise _faulty(path, ["it names no key: give `keys` or `openpgp` an entry"])
+    return Trust(
+        keys=tuple(_trusted(entry, path.parent) for entry in document.keys),
+        certificates=tuple(one for entry in document.openpgp for one in _trusted_certificates(entry, path.parent)),
+        revoked=revoked,
+    )
 
 
 def _faulty(path: Path, problems: Sequence[str]) -> DefinitionError:
@@ -119,10 +168,9 @@ _Moment = Annotated[datetime, AfterValidator(_aware)]
 _Patterns = Annotated[tuple[str, ...] | None, AfterValidator(_filled)]
 
 
-class _Entry(BaseModel):
+class _Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=lambda name: name.replace("_", "-"))
 
-    key: str
     name: str | None = None
     not_before: _Moment | None = None
     not_after: _Moment | None = None
@@ -130,15 +178,34 @@ class _Entry(BaseModel):
     distributions: _Patterns = None
 
 
+class _Entry(_Limits):
+    key: str
+
+
+class _OpenPgpEntry(_Limits):
+    certificate: str
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    keys: tuple[_Entry, ...]
+    keys: tuple[_Entry, ...] = ()
+    openpgp: tuple[_OpenPgpEntry, ...] = ()
     revoked: tuple[Annotated[str, AfterValidator(_hexadecimal)], ...] = ()
 
 
 def _trusted(entry: _Entry, folder: Path) -> TrustedKey:
-    found = trusted_file(folder / entry.key)
+    return _limited(trusted_file(folder / entry.key), entry)
+
+
+def _trusted_certificates(entry: _OpenPgpEntry, folder: Path) -> list[TrustedCertificate]:
+    return [_limited(found, entry) for found in trusted_certificates(folder / entry.certificate)]
+
+
+_L = TypeVar("_L", bound=Limited)
+
+
+def _limited(found: _L, entry: _Limits) -> _L:
     return replace(
         found,
         name=entry.name or found.name,
