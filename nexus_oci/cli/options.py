@@ -23,9 +23,22 @@ def transfer_options(command: _F) -> _F:
     return registry_options(jobs(command))
 
 
+_CONNECTION = "nexus_oci.connection"
+"""Where a command's context keeps the options of `registry_options` that only `access` looks at."""
+
+
+def _kept(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    ctx.meta.setdefault(_CONNECTION, {})[parameter.name] = value
+
+
 def registry_options(command: _F) -> _F:
-    """How a registry is to be spoken to."""
+    """How a registry is to be spoken to. Of these a command gets `plain_http` and `ca_file`, and `access` also the others."""
+    file = click.Path(path_type=Path, exists=True, dir_okay=False)
+    kept: dict[str, Any] = {"expose_value": False, "callback": _kept}
     for option in (
+        click.option("--client-key", type=file, help="The key of --client-cert, where it is not in the same file.", **kept),
+        click.option("--client-cert", type=file, help="A certificate that shows registries who we are (mTLS).", **kept),
+        click.option("--plain-http-anywhere", is_flag=True, help="Speak HTTP to any host: nothing is protected.", **kept),
         click.option("--ca-file", type=click.Path(path_type=Path, exists=True), help="Certificate authorities to trust too."),
         click.option("--plain-http", is_flag=True, help="Speak HTTP; only to this machine itself."),
     ):
@@ -34,13 +47,15 @@ def registry_options(command: _F) -> _F:
 
 
 def openpgp_options(command: _F) -> _F:
-    """The key that signs packages and repositories."""
+    """The key that signs packages, repositories, charts and SHA256SUMS."""
     path = click.Path(path_type=Path, exists=True, dir_okay=False)
     for option in (
         click.option("--openpgp-certificate", type=path, help="The OpenPGP certificate of a key on a PKCS#11 token."),
         click.option("--openpgp-passphrase-file", type=path, help="A file whose first line is the key's passphrase, or the PIN."),
         click.option(
-            "--openpgp-key", metavar="KEY", help="The key that signs packages and repositories: FILE, env:NAME or pkcs11:URI."
+            "--openpgp-key",
+            metavar="KEY",
+            help="The key that signs packages, repositories, charts and SHA256SUMS: FILE, env:NAME or pkcs11:URI.",
         ),
     ):
         command = option(command)
@@ -94,6 +109,17 @@ def asker() -> Callable[[str], str] | None:
 
 def access(console: Console, plain_http: bool, ca_file: Path | None) -> Any:
     """What the options and the environment say of registries."""
+    from nexus_oci.errors import UsageError
     from nexus_oci.pipeline.registries import Access
 
-    return Access(environment=console.environment, plain_http=plain_http, ca_file=ca_file)
+    kept = click.get_current_context().meta.get(_CONNECTION, {})
+    certificate, key, anywhere = kept.get("client_cert"), kept.get("client_key"), bool(kept.get("plain_http_anywhere"))
+    if key and not certificate:
+        raise UsageError("--client-key needs --client-cert", why="a key proves nothing without its certificate")
+    return Access(
+        environment=console.environment,
+        plain_http=plain_http or anywhere,
+        insist_on_plain_http=anywhere,
+        ca_file=ca_file,
+        client_certificate=(certificate, key) if certificate else None,
+    )

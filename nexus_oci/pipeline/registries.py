@@ -16,19 +16,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """How registries are to be spoken to."""
+    """How registries are to be spoken to. `client_certificate`: a file, and that of its key where it is another."""
 
     environment: Mapping[str, str]
     plain_http: bool = False
+    insist_on_plain_http: bool = False
     ca_file: Path | None = None
+    client_certificate: tuple[Path, Path | None] | None = None
 
     def client(self, host: str) -> RegistryClient:
         """A client of one host."""
+        from nexus_oci.bases.host import default_cache
+        from nexus_oci.registry.certificates import ClientCertificate, certificate_folders
         from nexus_oci.registry.client import RegistryClient
         from nexus_oci.registry.settings import RegistrySettings, docker_config_file
 
+        own = self.client_certificate
         settings = RegistrySettings(
-            docker_config=docker_config_file(self.environment), ca_file=self.ca_file, plain_http=self.plain_http
+            docker_config=docker_config_file(self.environment),
+            ca_file=self.ca_file,
+            client_certificate=ClientCertificate(certificate=own[0], key=own[1]) if own else None,
+            certificate_folders=certificate_folders(self.environment),
+            plain_http=self.plain_http,
+            insist_on_plain_http=self.insist_on_plain_http,
+            journal=default_cache(self.environment, Path.home()) / "uploads",
         )
         return RegistryClient(host, settings)
 

@@ -7,7 +7,6 @@ already is replaced by a new one, as long as nothing came back on it.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import select
 import socket
@@ -268,25 +267,37 @@ def _exchange(
     """Send, and read the header of the answer. A server may answer, and close, before it has taken everything."""
     try:
         connection.request(method, target, body=content, headers=dict(headers))  # type: ignore[arg-type]  # FilePiece is ours
-    except (BrokenPipeError, ConnectionResetError):
-        if connection.sock is None or not _readable(connection.sock):
+    except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+        answer = _early(connection, timeout)
+        if answer is None:
             raise
-        with contextlib.suppress(*_GONE, OSError):
-            return _early(connection, timeout)
+        return answer
+    if connection.sock is not None:
+        connection.sock.settimeout(timeout)
+    found: _Answer = connection.getresponse()  # type: ignore[assignment]
+    return found
+
+
+def _early(connection: _Connection, timeout: float) -> _Answer | None:
+    """The answer to a request that could not be sent whole, if there is one; its connection is of no further use.
+
+    Raises `ssl.SSLError` where the answer is that TLS was refused.
+    """
+    if connection.sock is None or not _readable(connection.sock):
+        return None
+    connection.sock.settimeout(timeout)
+    # http.client itself waits for the end of the request, which will never come.
+    answer = _Answer(connection.sock, method="POST")
+    try:
+        answer.begin()
+    except ssl.SSLError as error:
+        answer.close()
+        if isinstance(error, ssl.SSLEOFError):
+            return None
         raise
-    if connection.sock is not None:
-        connection.sock.settimeout(timeout)
-    answer: _Answer = connection.getresponse()  # type: ignore[assignment]
-    return answer
-
-
-def _early(connection: _Connection, timeout: float) -> _Answer:
-    """The answer to a request that could not be sent whole; its connection is of no further use."""
-    if connection.sock is not None:
-        connection.sock.settimeout(timeout)
-    # http.client waits for the end of the request, which will never come.
-    answer = _Answer(connection.sock, method="POST")  # type: ignore[arg-type]
-    answer.begin()
+    except (*_GONE, OSError):
+        answer.close()
+        return None
     answer.will_close = True
     return answer
 

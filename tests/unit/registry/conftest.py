@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from nexus_oci.registry.client import RegistryClient
 from nexus_oci.registry.settings import RegistrySettings
 from tests.support.faulty_registry import FaultyRegistry, faulty_registry
-from tests.unit.registry.kit import ClientMaker, Time
+from tests.unit.registry.kit import ClientMaker, Time, self_signed
 
 
 @pytest.fixture
@@ -59,3 +60,34 @@ def docker_config(tmp_path: Path, server: FaultyRegistry) -> Path:
     auth = base64.b64encode(b"ann:secret").decode()
     path.write_text(json.dumps({"auths": {server.host: {"auth": auth}}}))
     return path
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a key and a certificate that it signed itself, for 127.0.0.1."""
+    return self_signed(tmp_path_factory.mktemp("tls") / "certificate.pem")
+
+
+@pytest.fixture(scope="session")
+def our_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another one, by which a client says who it is."""
+    return self_signed(tmp_path_factory.mktemp("tls") / "client.pem")
+
+
+@pytest.fixture
+def secure_server(certificate: Path) -> Iterator[FaultyRegistry]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with faulty_registry(context) as running:
+        yield running
+
+
+@pytest.fixture
+def guarded_server(certificate: Path, our_certificate: Path) -> Iterator[FaultyRegistry]:
+    """A server that lets in only who has `our_certificate`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.load_verify_locations(our_certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with faulty_registry(context) as running:
+        yield running

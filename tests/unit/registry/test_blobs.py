@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from nexus_oci.errors import NotFoundError, RegistryError, VerificationError
+from nexus_oci.oci.reference import Reference
 from nexus_oci.registry.client import RegistryClient
-from tests.support.faulty_registry import LOOPBACK, FaultyRegistry, alter, answer, cut_answer, headers
+from nexus_oci.registry.retry import Pace
+from tests.support.faulty_registry import LOOPBACK, FaultyRegistry, Handler, alter, answer, cut_answer, headers
 from tests.unit.registry.kit import Blob, ClientMaker, Time
 
 pytestmark = LOOPBACK
 
 BLOB = Blob(bytes(range(256)) * 4096)
+SMALL = Blob(bytes(range(255)) * 260)
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +133,77 @@ def test_redirects_in_a_circle_end(server: FaultyRegistry, client: RegistryClien
     server.fault("GET", "blobs", *[answer(307, Location=f"/v2/team/app/blobs/{BLOB.descriptor.digest}")] * 20)
     with pytest.raises(RegistryError, match="in circles"):
         read(client)
+
+
+class Trickle:
+    """A clock on which every look takes a second, as if every byte did."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def drip(handler: Handler) -> bool:
+    """Answer a byte at a time, as separate packets."""
+    data = handler.registry.repository("team/app").blobs[BLOB.descriptor.digest]
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(data)))
+    handler.end_headers()
+    for byte in data[:2000]:
+        handler.wfile.write(bytes([byte]))
+    handler.close_connection = True
+    return True
+
+
+def test_an_answer_that_only_trickles_is_given_up(server: FaultyRegistry, make_client: ClientMaker) -> None:
+    server.fault("GET", "blobs", *[drip] * 20)
+    waits: list[float] = []
+    pace = Pace(clock=Trickle(), sleep=waits.append)
+    with pytest.raises(RegistryError, match="next to nothing comes from|broke while reading") as caught:
+        read(make_client(pace=pace, stall_timeout=5, slowest=1 << 20))
+    assert caught.value.exit_code == 5
+    assert 5 <= len(waits) < 20
+
+
+def test_a_manifest_that_only_trickles_is_given_up(server: FaultyRegistry, make_client: ClientMaker) -> None:
+    server.fault("GET", "manifests", *[drip] * 20)
+    pace = Pace(clock=Trickle(), sleep=lambda _: None)
+    with pytest.raises(RegistryError, match="next to nothing comes from|broke while reading"):
+        make_client(pace=pace, stall_timeout=3, slowest=1 << 30).manifest(
+            Reference(host=server.host, repository="team/app", tag="1.0")
+        )
+
+
+def test_a_body_without_an_end_is_left(server: FaultyRegistry, client: RegistryClient) -> None:
+    def endless(handler: Handler) -> bool:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            while True:
+                handler.wfile.write(b"x" * 65536)
+        return True
+
+    server.fault("GET", "blobs", endless)
+    with pytest.raises(VerificationError, match="more bytes came"):
+        read(client)
+    server.fault("GET", "manifests", endless)
+    with pytest.raises(VerificationError, match="sends too much"):
+        client.manifest(Reference(host=server.host, repository="team/app", tag="1.0"))
+
+
+@pytest.mark.parametrize("count", range(1024, 64 * 1024, 1024))
+def test_a_download_that_breaks_at_any_kilobyte_is_finished(server: FaultyRegistry, client: RegistryClient, count: int) -> None:
+    server.fault("GET", "blobs", cut_answer(count))
+    assert read(client) == BLOB.data
+
+
+def test_a_download_that_breaks_at_every_kilobyte_is_finished(server: FaultyRegistry, client: RegistryClient) -> None:
+    server.repository("team/app").blobs[SMALL.descriptor.digest] = SMALL.data
+    server.fault("GET", "blobs", *[cut_answer(1024)] * 64)
+    with client.open_blob("team/app", SMALL.descriptor) as reader:
+        assert reader.read() == SMALL.data
+    assert len(server.requests("GET", "blobs")) == 65
