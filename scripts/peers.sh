@@ -9,7 +9,8 @@ venv=${1:-.venv}
 here=$(cd "$(dirname "$0")/.." && pwd)
 folder=${NEXUS_OCI_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/nexus-oci-peers/bin}
 # Name, version and package of each, the one that most tests wait for first. Without a version the package is a folder here: a small
-# program around a library of others, built again when one of its files changes.
+# program around a library of others, built again when one of its files changes. MODULE//FOLDER is built inside its own module, whose
+# replacements count; MODULE// alone is not built at all: its sources are wanted, and NAME is the folder that has them.
 tools='
 cosign v3.1.3 github.com/sigstore/cosign/v3/cmd/cosign
 helm v3.22.0 helm.sh/helm/v3/cmd/helm
@@ -18,6 +19,11 @@ crane v0.22.1 github.com/google/go-containerregistry/cmd/crane
 regctl v0.11.7 github.com/regclient/regclient/cmd/regctl
 conformance v0.0.0-20260831232431-97274622c111 github.com/opencontainers/distribution-spec/conformance
 notation - tests/peers/notation
+containerd v2.4.2 github.com/containerd/containerd/v2/cmd/containerd
+ctr v2.4.2 github.com/containerd/containerd/v2/cmd/ctr
+kyverno-source v1.19.1 github.com/kyverno/kyverno//
+policy-controller-source v0.13.1 github.com/sigstore/policy-controller//
+ratify-source v1.4.6 github.com/ratify-project/ratify//
 '
 # Where the machine has no Go: the tool chain as the module proxy serves it, and the SHA-256 of that file.
 go=go1.26.8
@@ -58,9 +64,18 @@ build() { # name version package
     if [ ! -x "$folder/$1" ] || [ "$(cat "$folder/$1.version" 2>/dev/null)" != "$version" ]; then
         PATH=$folder/../go/bin:$PATH
         command -v go >/dev/null 2>&1 || fetch_go
-        say "Building $1 $version, for the tests: this takes some minutes, once."
+        case "$3" in
+            *//) say "Fetching the sources of ${3%//} $version, for the tests." ;;
+            *) say "Building $1 $version, for the tests: this takes some minutes, once." ;;
+        esac
         if [ "$2" = - ]; then
             (cd "$here/$3" && CGO_ENABLED=0 nice -n 19 go build -trimpath -ldflags='-s -w' -o "$folder/$1" .) >&2
+        elif [ "${3%//*}" != "$3" ]; then
+            sources=$(go mod download -json "${3%%//*}@$2" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+            case "$3" in
+                *//) ln -sfn "$sources" "$folder/$1" ;;
+                *) (cd "$sources" && CGO_ENABLED=0 nice -n 19 go build -trimpath -ldflags='-s -w' -o "$folder/$1" "./${3#*//}") >&2 ;;
+            esac
         else
             GOBIN=$folder CGO_ENABLED=0 nice -n 19 go install -trimpath -ldflags='-s -w' "$3@$2" >&2
         fi

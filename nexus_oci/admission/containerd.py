@@ -15,30 +15,35 @@ from typing import Any, Literal
 from nexus_oci.admission.rules import Key, Rules, Scope, Written, refuse_attestations, require_keys, yaml_text
 
 Checker = Literal["nexus-oci", "cosign"]
-_FOLDER = "/opt/containerd/image-verifier"
-_CONFIG = f"""\
+FOLDER = "/opt/containerd/image-verifier"
+"""Where containerd looks when nothing else is said."""
+_CONFIG = """\
 # The image verifiers of containerd 2; a file in /etc/containerd/conf.d that config.toml imports, or a part of that file.
 # Pulls are let through when the folder is missing or empty: watch over it. Every program in it is called, whatever their number.
 version = 3
 
 [plugins."io.containerd.image-verifier.v1.bindir"]
-  bin_dir = "{_FOLDER}/bin"
+  bin_dir = "{folder}/bin"
   max_verifiers = -1
   per_verifier_timeout = "1m"
 """
 
 
-def containerd_files(rules: Rules, checker: Checker = "nexus-oci") -> list[Written]:
-    """The configuration, the verifier, and its keys, as they stand below `/opt/containerd/image-verifier`.
+def containerd_files(rules: Rules, checker: Checker = "nexus-oci", folder: str = FOLDER) -> list[Written]:
+    """The configuration, the verifier, and its keys, as they will stand below `folder` on a node.
 
     Raises `UsageError` where nothing could be checked, or attestations are demanded.
     """
     require_keys(rules, "containerd's verifier")
     refuse_attestations(rules, "containerd's verifier", "it is called for every pull, and checks signatures only")
-    script = _HEAD.format(name=rules.name, folder=rules.slug) + _cases(rules) + (_NEXUS if checker == "nexus-oci" else _COSIGN)
+    script = (
+        _HEAD.format(name=rules.name, folder=rules.slug)
+        + _cases(rules, checker)
+        + (_NEXUS if checker == "nexus-oci" else _COSIGN)
+    )
     keys = _files(rules)
     found = [
-        Written(path="containerd/config.toml", text=_CONFIG),
+        Written(path="containerd/config.toml", text=_CONFIG.format(folder=folder)),
         Written(path=f"containerd/bin/{rules.slug}", text=script, program=True),
         *(Written(path=f"containerd/{rules.slug}/{name}", text=key.pem) for key, name in keys.items()),
     ]
@@ -95,7 +100,7 @@ exit 1
 _ALWAYS = ("00000000000000", "99999999999999")
 
 
-def _cases(rules: Rules) -> str:
+def _cases(rules: Rules, checker: Checker) -> str:
     """The decision that names alone can make, and where signatures are looked for: in a mirror, where the name has one."""
     files = _files(rules)
     lines = ['case "$repository" in']
@@ -115,7 +120,8 @@ def _cases(rules: Rules) -> str:
         source = shlex.quote(mirror.source)
         lines.append(f"    {_pattern(mirror.source)}) place={shlex.quote(mirror.copy)}${{repository#{source}}} ;;")
     lines += ["    *) ;;", "esac"]
-    lines.append(f"plain={shlex.quote('--plain-http' if rules.plain_http else '')}")
+    plain = {"nexus-oci": "--plain-http", "cosign": "--allow-http-registry"}[checker]
+    lines.append(f"plain={shlex.quote(plain if rules.plain_http else '')}")
     return "\n".join(lines) + "\n"
 
 

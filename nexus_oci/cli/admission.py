@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,7 @@ from nexus_oci.cli.console import Console
 from nexus_oci.errors import NexusError, UsageError
 
 if TYPE_CHECKING:
+    from nexus_oci.admission.containerd import Checker
     from nexus_oci.admission.rules import Rules, Written
     from nexus_oci.pipeline.admission import Repositories
     from nexus_oci.trust.verification import Trust
@@ -43,6 +44,9 @@ TRUST = Path("policies") / "trust.yaml"
 @click.option("--any-tag", is_flag=True, help="policy.json: let a mirror's image have tags that it was not signed with.")
 @click.option("--checker", type=click.Choice(["nexus-oci", "cosign"]), default="nexus-oci", show_default=True,
               help="containerd: the program on the nodes that checks.")  # fmt: skip
+@click.option(
+    "--node-folder", metavar="DIR", help="containerd: where the files will be. Default: /opt/containerd/image-verifier."
+)
 @click.option("--plain-http", is_flag=True, help="The registry speaks HTTP.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="The folder to write to. Default: admission.")
 @click.pass_obj
@@ -59,7 +63,8 @@ def command(
     audit: bool,
     others: str,
     any_tag: bool,
-    checker: Literal["nexus-oci", "cosign"],
+    checker: Checker,
+    node_folder: str | None,
     plain_http: bool,
     output: Path | None,
 ) -> None:
@@ -83,7 +88,7 @@ def command(
         audit=audit,
         plain_http=plain_http,
     )
-    makers = _makers(others=others, any_tag=any_tag, checker=checker)
+    makers = _makers(others=others, any_tag=any_tag, checker=checker, node_folder=node_folder)
     written = [file for kind in dict.fromkeys(kinds) for file in makers[kind](rules)]
     paths = _write(output or console.directory / "admission", written)
     for note in (*notes, *dict.fromkeys(note for file in written for note in file.notes)):
@@ -96,9 +101,9 @@ def command(
 
 
 def _makers(
-    *, others: str, any_tag: bool, checker: Literal["nexus-oci", "cosign"]
+    *, others: str, any_tag: bool, checker: Checker, node_folder: str | None
 ) -> dict[str, Callable[[Rules], list[Written]]]:
-    from nexus_oci.admission.containerd import containerd_files
+    from nexus_oci.admission.containerd import FOLDER, containerd_files
     from nexus_oci.admission.containers_policy import containers_policy
     from nexus_oci.admission.kyverno import cluster_policies, image_validating_policies
     from nexus_oci.admission.notation import notation_files
@@ -112,7 +117,7 @@ def _makers(
         "ratify": ratify_objects,
         "notation": notation_files,
         "policy.json": lambda rules: containers_policy(rules, refuse_others=others == "reject", any_tag=any_tag),
-        "containerd": lambda rules: containerd_files(rules, checker),
+        "containerd": lambda rules: containerd_files(rules, checker, node_folder or FOLDER),
     }
 
 
