@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nexus_oci.pipeline.registries import Access
     from nexus_oci.pipeline.verify import Believed, Verification
     from nexus_oci.transfer.ends import Source
-    from nexus_oci.trust.verification import Trust, TrustedKey
+    from nexus_oci.trust.verification import Trust
 
 _PATH = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -29,7 +29,10 @@ _PATH = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--release", help="The version to verify, where a store has several.")
 @click.option("--key", "keys", type=_PATH, multiple=True, help="A public key; repeatable: any one of them is enough.")
 @click.option("--trust", "trust_file", type=_PATH, help="A file of keys, each with its time and scope, and of what is revoked.")
-@click.option("--signature", type=_PATH, help="The signature of FILE. Default: FILE.sig.")
+@click.option(
+    "--openpgp-certificate", "certificates", type=_PATH, multiple=True, help="An OpenPGP certificate, or several; repeatable."
+)
+@click.option("--signature", type=_PATH, help="The signature of FILE. Default: FILE.sig, FILE.asc or FILE.prov.")
 @click.option("--offline", is_flag=True, help="Open no connection: only what is on this disk can be verified.")
 @click.option("--shallow", is_flag=True, help="Manifests and signatures only; no blobs.")
 @click.option("--verbose", "-v", is_flag=True, help="Say each step on stderr.")
@@ -41,6 +44,7 @@ def command(
     release: str | None,
     keys: tuple[Path, ...],
     trust_file: Path | None,
+    certificates: tuple[Path, ...],
     signature: Path | None,
     offline: bool,
     shallow: bool,
@@ -53,12 +57,13 @@ def command(
 
     1. The reference is resolved to a digest, once. 2. Every manifest is read and hashed. 3. Every blob too. 4. Images are what
     their configs say. 5. Artifacts refer to an index of the release. 6. With --key or --trust, the root and every part of a
-    release has to be signed by a trusted key, and SHA256SUMS beside a store too. Of a FILE the detached signature is checked, or
-    that of the SHA256SUMS which lists it.
+    release has to be signed by a trusted key, and SHA256SUMS beside a store too. 7. With an OpenPGP certificate, every chart has
+    to have a good provenance file, and SHA256SUMS a good SHA256SUMS.asc. Of a FILE the detached signature is checked, or that of
+    the SHA256SUMS which lists it.
     """
     from nexus_oci.pipeline.verify import verify_release
 
-    trust = _trust(keys, trust_file)
+    trust = _trust(keys, trust_file, certificates)
     file = _file(console, target)
     if file is not None:
         _verify_file(console, file, trust, signature)
@@ -69,16 +74,17 @@ def command(
     result = verify_release(
         source, root, believed, shallow=shallow, jobs=jobs, on_step=console.say if verbose else lambda _: None
     )
-    signer = _check_sums(folder, trust, result, shallow=shallow)
-    _report(console, target, root, result, signer)
+    signers = _check_sums(folder, trust, result, shallow=shallow)
+    _report(console, target, root, result, signers)
 
 
-def _trust(keys: Sequence[Path], trust_file: Path | None) -> Trust | None:
-    if not keys and trust_file is None:
+def _trust(keys: Sequence[Path], trust_file: Path | None, certificates: Sequence[Path]) -> Trust | None:
+    if not keys and not certificates and trust_file is None:
         return None
-    from nexus_oci.trust.verification import Trust, load_trust, trusted_file
+    from nexus_oci.trust.verification import Trust, load_trust, trusted_certificates, trusted_file
 
     trust = load_trust(trust_file) if trust_file else Trust(keys=())
+    trust = trust.with_certificates([found for path in certificates for found in trusted_certificates(path)])
     return trust.with_keys([trusted_file(path) for path in keys])
 
 
@@ -92,13 +98,16 @@ def _verify_file(console: Console, path: Path, trust: Trust | None, signature: P
     from nexus_oci.pipeline.verify_files import verify_file
 
     if trust is None:
-        raise UsageError(f"{path} is a file, and no key was given", hint="name the public key with --key, or --trust")
+        raise UsageError(
+            f"{path} is a file, and no key was given", hint="name the public key with --key, --openpgp-certificate or --trust"
+        )
     found = verify_file(path, trust, datetime.now(UTC), signature)
     if console.as_json:
-        key = {"key": found.key.name, "fingerprint": found.key.key.fingerprint}
+        key = {"key": found.key.name, "fingerprint": found.key.fingerprint}
         console.data({"file": str(path), "verified": True, "through": str(found.path), **key})
     else:
-        through = f"{found.path} lists it, " if found.path != path else ""
+        listed = found.path.name == "SHA256SUMS" and not path.name.startswith("SHA256SUMS")
+        through = f"{found.path} lists it, " if listed else ""
         console.result(f"verified {path}: {through}signed by {found.key.name}")
 
 
@@ -137,19 +146,19 @@ def _open(
     return end, root, believed, None
 
 
-def _check_sums(folder: Path | None, trust: Trust | None, result: Verification, *, shallow: bool) -> TrustedKey | None:
-    """Judge the list of files beside a store, and the files; who signed it."""
+def _check_sums(folder: Path | None, trust: Trust | None, result: Verification, *, shallow: bool) -> dict[str, str]:
+    """Judge the list of files beside a store, and the files; who signed it, by the file of the signature."""
     if folder is None or trust is None:
-        return None
+        return {}
     from nexus_oci.pipeline.verify_files import sums_verified
 
-    faults, notes, key = sums_verified(folder, trust, datetime.now(UTC), hash_files=not shallow)
+    faults, notes, signers = sums_verified(folder, trust, datetime.now(UTC), hash_files=not shallow)
     result.faults += faults
     result.unchecked += notes
-    return key
+    return {name: key.name for name, key in signers.items()}
 
 
-def _report(console: Console, target: str | None, root: Descriptor, result: Verification, sums: TrustedKey | None) -> None:
+def _report(console: Console, target: str | None, root: Descriptor, result: Verification, sums: dict[str, str]) -> None:
     checked = result.signatures.checked if result.signatures else ()
     if console.as_json:
         console.data(
@@ -161,7 +170,8 @@ def _report(console: Console, target: str | None, root: Descriptor, result: Veri
                 "faults": result.faults,
                 "verified": not result.faults,
                 "signatures": [one.to_json() for one in checked],
-                "files": {"SHA256SUMS": sums.name} if sums else {},
+                "charts": [one.to_json() for one in result.charts],
+                "files": {name.removesuffix(".sig"): key for name, key in sums.items()},
                 "unchecked": [*result.unchecked, *(result.signatures.unchecked if result.signatures else ())],
             }
         )
@@ -177,8 +187,11 @@ def _report(console: Console, target: str | None, root: Descriptor, result: Veri
     console.result(f"verified {root.digest}: {result.manifests} manifests, {result.blobs} blobs, {human_size(result.size)}")
     for one in checked:
         console.result(_row(one))
-    if sums is not None:
-        console.result(f"  {'files':<10} {'SHA256SUMS':<44} {sums.name}")
+    for chart in result.charts:
+        place = f"{chart.subject.repositories[0]}@{chart.subject.digest.short}"
+        console.result(f"  {'chart':<10} {place:<44} {chart.certificate.name} (OpenPGP)")
+    for name, key in sums.items():
+        console.result(f"  {'files':<10} {name.removesuffix('.sig'):<44} {key}")
     for note, count in () if console.quiet else Counter(notes).items():
         console.say(f"not checked: {note}" + (f" ({count} times)" if count > 1 else ""))
 

@@ -3,7 +3,8 @@
 1. The reference is resolved to a digest once. 2. Every manifest is read, and its raw bytes hashed. 3. Every blob below it is read
 and hashed. 4. In an image, the config's platform is its descriptor's, and each layer's uncompressed digest is the config's
 diff_id. 5. Artifacts refer to an index of the release. 6. Where keys are trusted, signatures are judged (`verify_signatures`), of
-the very manifests that were read here. Policies are not checked.
+the very manifests that were read here. 7. Where OpenPGP certificates are trusted, so are the provenance files of charts
+(`verify_openpgp`). Policies are not checked.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from nexus_oci.oci import media_types
 from nexus_oci.oci.gzip import inflated
 from nexus_oci.oci.store import VerifiedReader
 from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Descriptor, Digest, Manifest
-from nexus_oci.pipeline.subjects import ARTIFACT_TYPES, is_release
+from nexus_oci.pipeline.subjects import ARTIFACT_TYPES, is_release, subjects_of
 from nexus_oci.transfer.ends import BlobStream, Source
 
 if TYPE_CHECKING:
     from nexus_oci.pipeline.attached import Locate
+    from nexus_oci.pipeline.verify_openpgp import CheckedChart
     from nexus_oci.pipeline.verify_signatures import SignatureReport
     from nexus_oci.trust.verification import Trust
 
@@ -42,6 +44,8 @@ class Verification:
     unchecked: list[str] = field(default_factory=list)
     """What was left out as a whole; what was found and not counted is in `signatures`."""
     signatures: SignatureReport | None = None
+    charts: list[CheckedChart] = field(default_factory=list)
+    """Those whose provenance files are good."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +86,31 @@ def verify_release(
     on_step(f"5. artifacts and their subjects were compared: {len(result.faults)} faults up to here")
     if shallow:
         result.unchecked.append("blobs: only manifests and signatures were read")
-    if believed is None:
+    if believed is None or (believed.trust.certificates and not believed.trust.keys):
         result.unchecked.append("signatures: no key was given")
     else:
         _judge(once, root, believed, result, shallow=shallow, jobs=jobs)
         signed = sum(bool(one.signers) for one in result.signatures.checked) if result.signatures else 0
         on_step(f"6. {signed} manifests are signed by a trusted key: {len(result.faults)} faults in all")
+    if believed is not None:
+        _judge_charts(once, root, believed, result)
+        on_step(f"7. {len(result.charts)} charts have a provenance file that is good: {len(result.faults)} faults in all")
     return result
+
+
+def _judge_charts(source: Source, root: Descriptor, believed: Believed, result: Verification) -> None:
+    from nexus_oci.pipeline.verify_openpgp import charts_verified, is_chart
+
+    try:
+        subjects = [one for one in subjects_of(source, root, believed.repository) if is_chart(one)]
+    except NexusError as error:
+        result.faults.append(f"the charts could not be judged: {error.what}")
+        return
+    if believed.trust.certificates:
+        result.charts, faults = charts_verified(source, subjects, believed.trust, believed.prefix, believed.now)
+        result.faults += faults
+    elif any(layer.media_type == media_types.HELM_PROVENANCE for one in subjects for layer in one.manifest.layers):
+        result.unchecked.append("the chart's provenance file: no OpenPGP certificate was given")
 
 
 def _judge(source: Source, root: Descriptor, believed: Believed, result: Verification, *, shallow: bool, jobs: int) -> None:

@@ -1,8 +1,8 @@
 """Verify: files beside a store, and single files, by their detached signatures.
 
-1. The signature is read: base64, in `FILE.sig`.
+1. The signature is read: base64, in `FILE.sig`; or of OpenPGP, in `FILE.asc`; or, of a chart, in its provenance file `FILE.prov`.
 2. The file is read, once, and what was read is what is judged.
-3. A key that is trusted, and valid now, has to have made the signature over these bytes.
+3. A key that is trusted, and valid now, has to have made the signature over these bytes; a certificate, where it is OpenPGP's.
 4. Of a list of checksums that is good, every file that it names is hashed.
 """
 
@@ -15,11 +15,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from nexus_oci.chart.provenance import SUFFIX as PROVENANCE
 from nexus_oci.errors import NexusError, NotFoundError, UsageError, VerificationError
+from nexus_oci.oci.values import digest_of
+from nexus_oci.pipeline.verify_openpgp import check_said, judge_detached, judge_provenance
 from nexus_oci.trust.cosign import decoded
-from nexus_oci.trust.verification import Trust, TrustedKey
+from nexus_oci.trust.openpgp_verification import SUFFIX as OPENPGP
+from nexus_oci.trust.verification import Trust, TrustedCertificate, TrustedKey
 
 SUFFIX = ".sig"
+_ARMOR = b"-----BEGIN PGP "
+_CLEAR = _ARMOR + b"SIGNED MESSAGE"
 SUMS = "SHA256SUMS"
 _LARGEST = 1 << 31
 _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)\Z")
@@ -31,7 +37,7 @@ class VerifiedFile:
     """A file that a trusted key signed; `data` is what was read and judged. For a file that a list names, it is the list."""
 
     path: Path
-    key: TrustedKey
+    key: TrustedKey | TrustedCertificate
     data: bytes
 
 
@@ -40,21 +46,48 @@ def verify_file(path: Path, trust: Trust, now: datetime, signature: Path | None 
 
     Raises `VerificationError` where no trusted key stands for these bytes.
     """
-    beside = signature or path.with_name(path.name + SUFFIX)
-    if signature is None and not beside.exists():
+    if signature is None and path.suffix in (SUFFIX, OPENPGP, PROVENANCE) and path.with_suffix("").is_file():
+        path, signature = path.with_suffix(""), path
+    wanted = _suffixes(trust)
+    beside = signature or next((place for name in wanted if (place := path.with_name(path.name + name)).exists()), None)
+    if beside is None:
         found = _listed(path, trust, now)
         if found is not None:
             return found
         raise VerificationError(
             f"{path} is not signed",
-            why=f"there is no {beside.name}, and no {SUMS} above it lists it",
+            why=f"there is no {' or '.join(path.name + name for name in wanted)}, and no {SUMS} above it lists it",
             hint="name its signature with --signature",
         )
     try:
-        made = decoded(_read(beside), f"the signature {beside}")
+        made = _read(beside)
     except NotFoundError:
         raise VerificationError(f"{path} is not signed", why=f"there is no {beside}") from None
     data = _read(path)
+    if beside.suffix == SUFFIX or not made.lstrip().startswith(_ARMOR):
+        return _by_key(path, decoded(made, f"the signature {beside}"), data, trust, now)
+    return _by_certificate(path, made, data, trust, now)
+
+
+def _suffixes(trust: Trust) -> tuple[str, ...]:
+    """How the files end in which a signature may be that the trust can judge."""
+    return (*([SUFFIX] if trust.keys or not trust.certificates else []), *([OPENPGP, PROVENANCE] if trust.certificates else []))
+
+
+def _by_certificate(path: Path, made: bytes, data: bytes, trust: Trust, now: datetime) -> VerifiedFile:
+    """Judge by OpenPGP: a detached signature, or a chart's provenance file."""
+    try:
+        if made.lstrip().startswith(_CLEAR):
+            said, certificate = judge_provenance(made, trust, (path.name,), now)
+            check_said(said, path.name, digest_of(data))
+        else:
+            certificate = judge_detached(made, data, trust, (path.name,), now)
+    except VerificationError as error:
+        raise VerificationError(f"{path}: {error.what}", why=error.why) from None
+    return VerifiedFile(path=path, key=certificate, data=data)
+
+
+def _by_key(path: Path, made: bytes, data: bytes, trust: Trust, now: datetime) -> VerifiedFile:
     makers = [key for key in trust.usable() if key.key.verify(made, data)]
     if not makers:
         raise VerificationError(
@@ -75,7 +108,7 @@ def _listed(path: Path, trust: Trust, now: datetime) -> VerifiedFile | None:
         if not (folder / SUMS).is_file() or folder / SUMS == whole:
             continue
         name = whole.relative_to(folder).as_posix()
-        sums = verify_file(folder / SUMS, trust, now, folder / f"{SUMS}{SUFFIX}")
+        sums = verify_file(folder / SUMS, trust, now)
         digests = {listed: digest for listed, digest in _lines(sums.data) if listed}
         if name not in digests:
             return None
@@ -117,18 +150,30 @@ def sum_faults(folder: Path, sums: bytes) -> Iterator[str]:
 
 def sums_verified(
     folder: Path, trust: Trust, now: datetime, *, hash_files: bool
-) -> tuple[list[str], list[str], TrustedKey | None]:
-    """The list of files beside a store, judged, and each file of it: faults, notes of what was not checked, and who signed it."""
+) -> tuple[list[str], list[str], dict[str, TrustedKey | TrustedCertificate]]:
+    """The list of files beside a store, judged, and each file of it: faults, notes of what was not checked, and who signed it.
+
+    Where keys of both kinds are trusted, it has to be signed by one of each. Who signed it is by the signature's file.
+    """
     path = folder / SUMS
     if not path.exists():
-        return [], [], None
-    try:
-        verified = verify_file(path, trust, now)
-    except NexusError as error:
-        return [f"{error.what}: {error.why}" if error.why else error.what], [], None
+        return [], [], {}
+    faults: list[str] = []
+    signers: dict[str, TrustedKey | TrustedCertificate] = {}
+    data = b""
+    for suffix in (name for name in _suffixes(trust) if name != PROVENANCE):
+        name = f"{SUMS}{suffix}"
+        try:
+            verified = verify_file(path, trust, now, folder / name)
+        except NexusError as error:
+            faults.append(f"{error.what}: {error.why}" if error.why else error.what)
+            continue
+        signers[name], data = verified.key, verified.data
+    if not signers:
+        return faults, [], {}
     if not hash_files:
-        return [], [f"the files that {path} lists were not read"], verified.key
-    return list(sum_faults(folder, verified.data)), [], verified.key
+        return faults, [f"the files that {path} lists were not read"], signers
+    return faults + list(sum_faults(folder, data)), [], signers
 
 
 def _read(path: Path) -> bytes:
