@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nexus_oci.definition.base_model import DebianBase, ImageBase
     from nexus_oci.definition.distribution_model import Distribution
     from nexus_oci.definition.engine_model import Engine
+    from nexus_oci.definition.entitlement_model import Entitlement
     from nexus_oci.definition.nexus_model import Chart
 
 
@@ -72,6 +73,8 @@ class Definition:
     tier: str | None
     """The tier that a release is held to before it is pushed, or none."""
     chart: Chart | None
+    entitlement: Entitlement | None
+    """What the engine asks for before it starts, or nothing."""
     root: Path
     """The project's folder, which holds `images/`."""
     defaults: Path | None
@@ -102,7 +105,10 @@ def effective(definition: Definition) -> dict[str, Any]:
     """
     engine, chart = definition.engine, definition.chart
     others = {"go", "python", "node", "binary"} - {engine.runtime}
-    return {
+    entitlement = definition.entitlement
+    # A definition without the block is written, and so hashed, as it was before there was one.
+    asked = {"entitlement": entitlement.model_dump(mode="json", by_alias=True)} if entitlement else {}
+    return asked | {
         "engine": engine.model_dump(mode="json", by_alias=True, exclude=others),
         "distributions": {item.distribution: _distribution(item) for item in definition.distributions},
         "bases": {name: base.model_dump(mode="json", by_alias=True) for name, base in sorted(definition.bases.items())},

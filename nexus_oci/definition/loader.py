@@ -74,6 +74,7 @@ def load_definition(root: Path, defaults: Path | None) -> Definition:
         tiers=nexus.model.tiers,
         tier=nexus.model.tier,
         chart=complete_chart(nexus.model.chart, tuple(completed)),
+        entitlement=nexus.model.entitlement,
         root=root,
         defaults=defaults,
         positions=positions,

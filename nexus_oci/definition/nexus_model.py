@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from nexus_oci.definition.base_model import Bases
 from nexus_oci.definition.engine_model import Engine
+from nexus_oci.definition.entitlement_model import Entitlement
 from nexus_oci.definition.model import Model, Written
 from nexus_oci.definition.scalars import InsidePath, Name, PlatformValue, RegistryNamespace, Unique, ValuePath
 from nexus_oci.oci.values import Platform
@@ -69,5 +70,7 @@ class NexusFile(Model):
     """The tiers that the engine is offered in."""
     tier: Annotated[Tier | None, Written] = None
     """The tier whose policy a release has to meet before it is pushed (policies/tiers.yaml). Default: none; nothing is asked."""
+    entitlement: Annotated[Entitlement | None, Written] = None
+    """What the engine asks for before it starts (docs/licensing.md). Default: nothing."""
     chart: Annotated[Chart | None, Written, BeforeValidator(_short_chart)] = None
     """The Helm chart, or just its folder."""

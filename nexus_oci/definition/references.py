@@ -10,6 +10,7 @@ from nexus_oci.definition.completion import default_base
 from nexus_oci.definition.definition import Positions
 from nexus_oci.definition.distribution_model import FORMATS, is_secret
 from nexus_oci.definition.engine_model import RUNTIMES
+from nexus_oci.definition.entitlement_model import check_entitlement
 from nexus_oci.definition.package_model import ARCHIVES
 from nexus_oci.definition.suggestions import did_you_mean
 from nexus_oci.definition.yaml_nodes import Problem
@@ -55,6 +56,7 @@ def check(references: References) -> Iterator[Problem]:
     yield from _trees(references)
     yield from _duplicates(references)
     yield from _chart(references)
+    yield from check_entitlement(references)
     for key, checked in references.distributions:
         if checked.model is not None:
             yield from _distribution(references, key, checked, checked.model)

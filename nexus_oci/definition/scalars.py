@@ -262,6 +262,12 @@ GitUrl = Annotated[
         "a git address (https, ssh, file or user@host:path) that holds no password",
     ),
 ]
+EntitlementId = Annotated[
+    str, _shaped(r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$", "an entitlement's id: letters, digits and inner . _ -")
+]
+LimitName = Annotated[
+    str, _shaped(r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$", "a limit's name: lower-case letters, digits and inner . _ -")
+]
 Commit = Annotated[str, _shaped(r"^[0-9a-f]{40}$", "the 40 hexadecimal digits of a commit, not a branch or a tag")]
 Maintainer = Annotated[str, _shaped(r"^[^<>\x00-\x1f]+ <[^<>@\s]+@[^<>@\s]+>$", "a name and an address: Name <mail@example.com>")]
 Variable = Annotated[str, _shaped(r"^[A-Za-z_][A-Za-z0-9_]*$", "the name of an environment variable")]

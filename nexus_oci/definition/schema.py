@@ -19,14 +19,14 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from nexus_oci.definition import base_model, distribution_model, engine_model, nexus_model, package_model
+from nexus_oci.definition import base_model, distribution_model, engine_model, entitlement_model, nexus_model, package_model
 from nexus_oci.definition.base_model import BasesFile
 from nexus_oci.definition.distribution_model import FORMATS, Distribution
 from nexus_oci.definition.engine_model import RUNTIMES
 from nexus_oci.definition.nexus_model import NexusFile
 
 SCHEMA_FILE: Final = Path(__file__).with_name("schema.json")
-_MODULES: Final = (engine_model, base_model, nexus_model, package_model, distribution_model)
+_MODULES: Final = (engine_model, base_model, entitlement_model, nexus_model, package_model, distribution_model)
 
 
 def schema() -> dict[str, Any]:

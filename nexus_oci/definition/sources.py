@@ -41,6 +41,8 @@ def _missing(definition: Definition, root: Path, source: Path | None) -> Iterato
         yield from look.file(root, engine.version.file, "engine.version.file", "nexus", "engine", "version", "file")
     if definition.chart is not None:
         yield from _chart(look, definition, root)
+    for index, key in enumerate(definition.entitlement.keys if definition.entitlement else ()):
+        yield from look.file(root, key, "entitlement.keys", "nexus", "entitlement", "keys", index)
     if source is not None:
         yield from _runtime(look, definition, source)
         yield from _distributions(look, definition, source)

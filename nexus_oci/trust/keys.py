@@ -137,7 +137,7 @@ class PrivateKey:
 
 
 def generate(kind: Literal["ecdsa", "ed25519"] = "ecdsa") -> PrivateKey:
-    """A new key: ECDSA over P-256, which every tool of sigstore's family takes, or Ed25519, which entitlements are signed with."""
+    """A new key: ECDSA over P-256, which every tool of sigstore's family takes, or Ed25519, for entitlements."""
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
     return PrivateKey(key=ec.generate_private_key(ec.SECP256R1()) if kind == "ecdsa" else ed25519.Ed25519PrivateKey.generate())
@@ -236,6 +236,18 @@ def read_public_key(data: bytes, name: str) -> PublicKey:
         key: AnyPublic = _known(load_pem_public_key(data), name)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise UsageError(f"{name} holds no public key that can be read", why=str(error).partition("\n")[0]) from None
+    return PublicKey(der=_spki(key))
+
+
+def public_key_of(data: bytes, name: str) -> PublicKey:
+    """The public key that a device gave, DER or PEM; raises `UsageError` where it is of a kind that signs nothing here."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
+
+    try:
+        key: AnyPublic = _known((load_pem_public_key if data.startswith(b"-----") else load_der_public_key)(data), name)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise UsageError(f"{name} has no public key that can be read", why=str(error).partition("\n")[0]) from None
     return PublicKey(der=_spki(key))
 
 

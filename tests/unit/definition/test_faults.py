@@ -22,7 +22,7 @@ def engine(**values: str) -> str:
     ("nexus", "expected"),
     [
         (engine(vresion="x"), "6:3: engine: unknown key 'vresion'; did you mean 'version'?"),
-        (GO + "zzz: 1\n", "6:1: unknown key 'zzz'; expected bases, chart, engine, platforms, registry, tier or tiers"),
+        (GO + "zzz: 1\n", "6:1: unknown key 'zzz'; expected bases, chart, engine, entitlement, platforms, registry, tier or tiers"),
         (GO + "runtime: go\n", "6:1: unknown key 'runtime'; it goes under 'engine'"),
         (engine(name=""), "1:1: engine: the key 'name' is missing"),
         (engine(name="8"), "2:9: engine.name: found the number 8, expected text; put it in quotes: \"8\""),
