@@ -12,27 +12,28 @@ from nexus_oci.transfer.ends import BlobStream, Outcome
 
 if TYPE_CHECKING:
     from nexus_oci.registry.client import RegistryClient
+    from nexus_oci.registry.reading import RegistryReader
 
 
-class RegistryEnd:
-    """Both a `Source` and a `Sink` over one repository. Used by several threads at once."""
+class ReadingEnd:
+    """A `Source` over one repository. Used by several threads at once."""
 
-    verifies = False
-    """The registry checks digests, but it may lie or be lax: what goes in is checked on our side too."""
-    keeps_graphs_whole = True
-
-    def __init__(self, client: RegistryClient, repository: str) -> None:
-        self.client = client
+    def __init__(self, reader: RegistryReader, repository: str) -> None:
+        self._reader = reader
         self.repository = repository
-        self._base = Reference(host=str(client.hostname), repository=repository)
+        self._base = Reference(host=reader.hostname, repository=repository)
 
     def resolve(self, name: str) -> Descriptor:
         """The manifest that a tag or digest names; raises `NotFoundError`."""
-        return self.client.resolve(self._base.at(Digest(name)) if ":" in name else self._base.tagged(name))
+        return self._reader.resolve(self._named(name))
+
+    def read(self, name: str) -> Manifest:
+        """The manifest that a tag or digest names, in one question where `resolve` and `manifest` take two."""
+        return self._reader.manifest(self._named(name))
 
     def manifest(self, descriptor: Descriptor) -> Manifest:
         """A manifest, its digest and size checked."""
-        manifest = self.client.manifest(self._base.at(descriptor.digest))
+        manifest = self._reader.manifest(self._base.at(descriptor.digest))
         if manifest.descriptor.size != descriptor.size:
             raise VerificationError(
                 f"manifest {descriptor.digest.short} is not as long as its descriptor says",
@@ -42,11 +43,26 @@ class RegistryEnd:
 
     def open_blob(self, descriptor: Descriptor, *, verify: bool = True) -> BlobStream:
         """The blob's bytes, streamed."""
-        return self.client.open_blob(self.repository, descriptor, verify=verify)
+        return self._reader.open_blob(self.repository, descriptor, verify=verify)
 
     def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
         """The manifests whose subject is `digest`."""
-        return self.client.referrers(self.repository, digest)
+        return self._reader.referrers(self.repository, digest)
+
+    def _named(self, name: str) -> Reference:
+        return self._base.at(Digest(name)) if ":" in name else self._base.tagged(name)
+
+
+class RegistryEnd(ReadingEnd):
+    """Both a `Source` and a `Sink` over one repository. Used by several threads at once."""
+
+    verifies = False
+    """The registry checks digests, but it may lie or be lax: what goes in is checked on our side too."""
+    keeps_graphs_whole = True
+
+    def __init__(self, client: RegistryClient, repository: str) -> None:
+        super().__init__(client, repository)
+        self.client = client
 
     def has(self, descriptor: Descriptor) -> bool:
         """Whether the blob or manifest is there."""

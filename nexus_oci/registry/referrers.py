@@ -2,6 +2,9 @@
 
 A registry is believed to keep referrers only once it has shown one. Until then the fallback tag is read and written
 too, since registries answer 404, 406, a wrong body, an empty list, or an OCI-Subject that they do not mean.
+
+That there is no such API is believed for a repository once the registry has said that the address itself is unknown, as long as
+it never shows the contrary; not where it says that the repository or the manifest is.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from nexus_oci.errors import NexusError, RegistryError
+from nexus_oci.errors import NexusError, RegistryError, VerificationError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
 from nexus_oci.registry.auth import pull_scope, push_scope
@@ -22,8 +25,11 @@ from nexus_oci.registry.retry import TransientError
 from nexus_oci.registry.transport import Answer, Call, Transport
 
 _NO_API = frozenset({400, 404, 405, 406, 415, 501})
+_NO_ADDRESS = frozenset({404, 405, 501})
 _ROUNDS = 8
 _MAX_PAGES = 10_000
+MOST_REFERRERS = 20_000
+"""What one manifest may have at most: more is no release but an attempt to keep us busy. A fallback tag holds no more either."""
 
 
 class _ManifestReader(Protocol):
@@ -37,12 +43,18 @@ class Referrers:
         self._transport = transport
         self._read = read
         self._proved = False
+        self._lacking: set[str] = set()
+        """The repositories whose registry has said that it has no such API."""
+        self._first: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
         self._tags: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def of(self, repository: str, digest: Digest, artifact_type: str | None = None) -> tuple[Descriptor, ...]:
-        """Every manifest whose subject is `digest`, by digest; only those of `artifact_type` if it is given."""
-        listed = self._from_api(repository, digest, artifact_type)
+        """Every manifest whose subject is `digest`, by digest; only those of `artifact_type` if it is given.
+
+        Raises `VerificationError` where there are more than `MOST_REFERRERS`.
+        """
+        listed = self._ask(repository, digest, artifact_type)
         found = {descriptor.digest: descriptor for descriptor in listed or ()}
         if listed is None or not self._proved:
             for descriptor in self._from_tag(repository, digest):
@@ -62,10 +74,28 @@ class Referrers:
         if announced:
             if self._proved:
                 return
+            self._lacking.discard(repository)
             listed = self._from_api(repository, subject.digest, None) or ()
             if any(descriptor.digest == manifest.descriptor.digest for descriptor in listed):
                 return
         self._write_tag(repository, subject.digest, manifest)
+
+    def _ask(self, repository: str, digest: Digest, artifact_type: str | None) -> list[Descriptor] | None:
+        """As `_from_api`; of several threads the first finds out alone whether there is one."""
+        if repository in self._lacking:
+            return None
+        if self._proved:
+            return self._from_api(repository, digest, artifact_type)
+        with self._lock:
+            gate = self._first[repository]
+        if gate.acquire(blocking=False):
+            try:
+                return self._from_api(repository, digest, artifact_type)
+            finally:
+                gate.release()
+        with gate:
+            pass
+        return None if repository in self._lacking else self._from_api(repository, digest, artifact_type)
 
     def _from_api(self, repository: str, digest: Digest, artifact_type: str | None) -> list[Descriptor] | None:
         """What the registry's API lists; None where there is none that can be believed."""
@@ -86,13 +116,22 @@ class Referrers:
             answer = self._transport.fetch(call)
             page = _read_page(answer)
             if page is None:
+                if _is_unknown(answer) and not self._proved:
+                    self._lacking.add(repository)
                 return None
             found.extend(page)
+            if len(found) > MOST_REFERRERS:
+                raise VerificationError(
+                    f"more than {MOST_REFERRERS} manifests in {repository} refer to {digest.short}",
+                    why="no release has so many: somebody tries to keep its readers busy",
+                    hint="let the registry's administrator remove what does not belong there",
+                )
             url = self._transport.locate(answer.url, answer.next_url) if answer.next_url else None
             if url and not self._transport.is_own(url):
                 raise RegistryError(f"{self._transport.host} continues a list on another host", why="it is not followed")
         if found:
             self._proved = True
+            self._lacking.discard(repository)
         return found
 
     def _from_tag(self, repository: str, digest: Digest) -> tuple[Descriptor, ...]:
@@ -165,3 +204,14 @@ def _read_page(answer: Answer) -> list[Descriptor] | None:
         return [Descriptor.from_json(entry) for entry in data["manifests"] or ()]
     except (ValueError, KeyError, TypeError, AttributeError, NexusError):
         return None
+
+
+def _is_unknown(answer: Answer) -> bool:
+    """Whether the registry does not know the address at all, rather than the repository or the manifest that it names."""
+    if answer.status not in _NO_ADDRESS:
+        return False
+    try:
+        codes = [str(entry["code"]) for entry in json.loads(answer.body)["errors"]]
+    except (ValueError, KeyError, TypeError):
+        return True
+    return not any(code.endswith(("_UNKNOWN", "_INVALID")) or code in ("DENIED", "UNAUTHORIZED") for code in codes)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
-
-import requests.utils
 
 from nexus_oci.errors import RegistryError, VerificationError
 from nexus_oci.registry import faults, wire
@@ -72,7 +71,11 @@ class Answer:
     @property
     def next_url(self) -> str | None:
         """Where the next page is (RFC 8288), still relative if it was."""
-        links = requests.utils.parse_header_links(self.headers.get("link", ""))
+        if "link" not in self.headers:
+            return None
+        import requests.utils
+
+        links = requests.utils.parse_header_links(self.headers["link"])
         return next((link["url"] for link in links if link.get("rel") == "next" and link.get("url")), None)
 
 
@@ -250,7 +253,7 @@ class Transport:
         """The proxies that the environment names for this address, by the customary variables."""
         key = origin(url)
         if key not in self._proxies:
-            self._proxies[key] = dict(requests.utils.get_environ_proxies(url))
+            self._proxies[key] = _environment_proxies(url)
         return self._proxies[key]
 
     def _tls(self, place: Origin) -> ssl.SSLContext:
@@ -261,3 +264,12 @@ class Transport:
                 self._contexts = contexts(self.host, chosen.ca_file, chosen.client_certificate, chosen.certificate_folders)
             own, foreign = self._contexts
         return own if place == self._origin else foreign
+
+
+def _environment_proxies(url: str) -> dict[str, str]:
+    """What the environment says; the library that understands all of that is loaded only where it says anything."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return {}
+    import requests.utils
+
+    return dict(requests.utils.get_environ_proxies(url))
