@@ -1,0 +1,1 @@
+"""Installer packages and programs of macOS, written without macOS: nothing that is kept elsewhere writes and signs them."""
