@@ -1,35 +1,28 @@
-"""Which keys are believed, when, and for what; and the file that says so.
-
-    keys:
-      - key: release-2026.pub          # beside this file
-        not-before: 2026-01-01         # UTC; a day alone is its midnight
-        not-after: 2027-02-01          # the first moment at which the key no longer counts
-        repositories: [engine, "charts/*"]
-        distributions: [runtime, container]
-    openpgp:
-      - certificate: release.asc       # of the signatures of lists of files and of charts; limits as above
-    revoked:
-      - sha256:...                     # a manifest's digest, or a key's fingerprint
+"""Which keys are believed, when, and for what. `trust_file` reads it from a file.
 
 Signatures made with a plain key bear no time that could be trusted, so validity is judged by the time of verification.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
-
-from nexus_oci.definition import yaml_nodes
-from nexus_oci.errors import DefinitionError
+from nexus_oci.errors import UsageError, VerificationError
 from nexus_oci.oci.values import Digest
 from nexus_oci.trust.keys import PublicKey, read_public_key, read_small
-from nexus_oci.trust.openpgp_verification import Certificate, read_certificates
+
+if TYPE_CHECKING:
+    from nexus_oci.trust.openpgp_verification import Certificate
+
+
+_MOST_REVOKED = 16 << 20
+"""Bytes of the longest list of what is revoked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,16 +79,30 @@ class TrustedCertificate(Limited):
 class Trust:
     """The keys of which any one is enough, and what is revoked: digests of manifests, fingerprints of keys.
 
-    `certificates` are the same for what OpenPGP signs: lists of files, and charts.
+    `certificates` are the same for what OpenPGP signs: lists of files, and charts. `builders` are who may have built what is
+    verified, by the `builder.id` of its SLSA provenance, as patterns; where there are any, everything needs a provenance.
     """
 
     keys: tuple[TrustedKey, ...]
     certificates: tuple[TrustedCertificate, ...] = ()
     revoked: frozenset[Digest] = field(default_factory=frozenset)
+    builders: tuple[str, ...] = ()
 
     def usable(self) -> tuple[TrustedKey, ...]:
         """The keys that are not revoked."""
         return tuple(key for key in self.keys if f"sha256:{key.key.fingerprint}" not in self.revoked)
+
+    def accepts_builder(self, builder: str) -> bool:
+        """Whether that builder is expected; a `*` in a pattern stands for anything."""
+        return any(re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), builder) for pattern in self.builders)
+
+    def with_builders(self, builders: Sequence[str]) -> Trust:
+        """More builders beside those that are expected."""
+        return replace(self, builders=(*self.builders, *builders))
+
+    def with_revoked(self, digests: Iterable[Digest]) -> Trust:
+        """More that is revoked."""
+        return replace(self, revoked=self.revoked | set(digests))
 
     def with_keys(self, keys: Sequence[TrustedKey]) -> Trust:
         """More keys beside those that are there."""
@@ -113,6 +120,8 @@ def trusted_file(path: Path) -> TrustedKey:
 
 def trusted_certificates(path: Path) -> tuple[TrustedCertificate, ...]:
     """The OpenPGP certificates of a file, believed whenever and whatever they sign; raises `UsageError` where there is none."""
+    from nexus_oci.trust.openpgp_verification import read_certificates
+
     data = read_small(path, "the OpenPGP certificate")
     return tuple(
         TrustedCertificate(certificate=found, name=found.user or found.fingerprint[-16:])
@@ -122,98 +131,33 @@ def trusted_certificates(path: Path) -> tuple[TrustedCertificate, ...]:
 
 def load_trust(path: Path) -> Trust:
     """Read a trust file; raises `DefinitionError` with every fault, and `UsageError` for a key that cannot be read."""
-    node, problems = yaml_nodes.read(path, str(path))
-    if node is None or problems:
-        raise _faulty(path, [str(problem) for problem in problems] or ["it is empty"])
+    from nexus_oci.trust.trust_file import read_trust
+
+    return read_trust(path)
+
+
+def read_revoked(path: Path) -> frozenset[Digest]:
+    """A list of what is revoked: a digest in each line, `#` before remarks. Raises `UsageError` where that is not what it is."""
     try:
-        document = _Document.model_validate(node.plain())
-        revoked = frozenset(map(Digest, document.revoked))
-    except ValidationError as error:
-        raise _faulty(path, [f"{path}: {_place(fault['loc'])}: {fault['msg']}" for fault in error.errors()]) from None
-    if not document.model_fields_set & {"keys", "openpgp"}:
-        raise _faulty(path, ["it names no key: give `keys` or `openpgp` an entry"])
-    return Trust(
-        keys=tuple(_trusted(entry, path.parent) for entry in document.keys),
-        certificates=tuple(one for entry in document.openpgp for one in _trusted_certificates(entry, path.parent)),
-        revoked=revoked,
-    )
-
-
-def _faulty(path: Path, problems: Sequence[str]) -> DefinitionError:
-    return DefinitionError(f"{path} does not say which keys are trusted", problems=tuple(problems))
-
-
-def _place(location: Sequence[Any]) -> str:
-    return ".".join(str(part) for part in location) or "the file"
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _filled(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    if values == ():
-        raise ValueError("an empty list would let the key sign nothing; leave it out, or leave the key out")
-    return values
-
-
-def _hexadecimal(text: str) -> str:
-    name, colon, digits = text.partition(":")
-    if not colon or name != "sha256" or len(digits) != 64 or set(digits) - set("0123456789abcdef"):
-        raise ValueError("expected sha256: and 64 hexadecimal digits")
-    return text
-
-
-_Moment = Annotated[datetime, AfterValidator(_aware)]
-_Patterns = Annotated[tuple[str, ...] | None, AfterValidator(_filled)]
-
-
-class _Limits(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=lambda name: name.replace("_", "-"))
-
-    name: str | None = None
-    not_before: _Moment | None = None
-    not_after: _Moment | None = None
-    repositories: _Patterns = None
-    distributions: _Patterns = None
-
-
-class _Entry(_Limits):
-    key: str
-
-
-class _OpenPgpEntry(_Limits):
-    certificate: str
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    keys: tuple[_Entry, ...] = ()
-    openpgp: tuple[_OpenPgpEntry, ...] = ()
-    revoked: tuple[Annotated[str, AfterValidator(_hexadecimal)], ...] = ()
-
-
-def _trusted(entry: _Entry, folder: Path) -> TrustedKey:
-    return _limited(trusted_file(folder / entry.key), entry)
-
-
-def _trusted_certificates(entry: _OpenPgpEntry, folder: Path) -> list[TrustedCertificate]:
-    return [_limited(found, entry) for found in trusted_certificates(folder / entry.certificate)]
-
-
-_L = TypeVar("_L", bound=Limited)
-
-
-def _limited(found: _L, entry: _Limits) -> _L:
-    return replace(
-        found,
-        name=entry.name or found.name,
-        not_before=entry.not_before,
-        not_after=entry.not_after,
-        repositories=entry.repositories or (),
-        distributions=entry.distributions or (),
-    )
+        with path.open("rb") as file:
+            data = file.read(_MOST_REVOKED + 1)
+    except OSError as error:
+        raise UsageError(f"the list of what is revoked cannot be read: {path}", why=error.strerror or str(error)) from error
+    if len(data) > _MOST_REVOKED:
+        raise UsageError(f"{path} is too large for a list of what is revoked", why=f"it has more than {_MOST_REVOKED} bytes")
+    found = set()
+    for number, line in enumerate(data.decode(errors="replace").splitlines(), 1):
+        word = line.partition("#")[0].strip()
+        if word:
+            try:
+                found.add(Digest(word))
+            except VerificationError:
+                raise UsageError(
+                    f"{path}:{number} is no digest",
+                    why=f"it says {word[:100]!r}",
+                    hint="write sha256: and 64 hexadecimal digits: of a manifest, a blob, or a key's fingerprint",
+                ) from None
+    return frozenset(found)
 
 
 def _fits(name: str, pattern: str) -> bool:

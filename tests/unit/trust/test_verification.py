@@ -9,7 +9,7 @@ import pytest
 
 from nexus_oci.errors import DefinitionError, UsageError
 from nexus_oci.trust.keys import generate
-from nexus_oci.trust.verification import Trust, TrustedKey, load_trust, trusted_file
+from nexus_oci.trust.verification import Trust, TrustedKey, load_trust, read_revoked, trusted_file
 
 KEY = generate().public
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
@@ -109,3 +109,38 @@ def test_a_revoked_key_is_not_used() -> None:
     trust = Trust(keys=(trusted(),), revoked=frozenset({"sha256:" + KEY.fingerprint}))  # type: ignore[arg-type]
     assert trust.usable() == ()
     assert Trust(keys=(trusted(),)).usable() != ()
+
+
+def test_a_key_whose_time_ends_before_it_begins_is_a_mistake(trust_file: Path) -> None:
+    trust_file.write_text("keys: [{key: release.pub, not-before: 2026-02-01, not-after: 2026-02-01}]")
+    with pytest.raises(DefinitionError) as raised:
+        load_trust(trust_file)
+    assert "the key would never count" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("builder", "expected"),
+    [
+        ("https://ci.example/release", True),
+        ("https://ci.example/release/evil", False),
+        ("https://github.com/team/flow@refs/tags/v1?x", True),
+        ("https://github.com/team/flow@refs/tags/v1Zx", False),
+        ("https://github.com/other/flow@refs/tags/v1?x", False),
+        ("", False),
+    ],
+)
+def test_a_builder_is_expected_by_pattern(trust_file: Path, builder: str, expected: bool) -> None:
+    """A star stands for anything; nothing else stands for anything but itself."""
+    trust_file.write_text('keys: []\nbuilders: ["https://ci.example/release", "https://github.com/team/*?x"]')
+    assert load_trust(trust_file).accepts_builder(builder) is expected
+
+
+def test_a_list_of_what_is_revoked_is_read_line_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "revoked"
+    path.write_text(f"# since May\nsha256:{'0' * 64}  # a bad build\n\n  sha256:{'1' * 64}\r\n")
+    assert read_revoked(path) == {f"sha256:{'0' * 64}", f"sha256:{'1' * 64}"}
+    path.write_text(f"sha256:{'0' * 64}\nsha256:abc\n")
+    with pytest.raises(UsageError, match=r"revoked:2 is no digest"):
+        read_revoked(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_revoked(tmp_path / "none")
