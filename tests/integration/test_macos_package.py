@@ -108,6 +108,3 @@ def test_a_flipped_byte_of_the_payload_is_found_by_others_too(package: Path, deb
     changed.write_bytes(data)
     place = debian.put(changed)
     assert debian.attempt("bsdtar", "-xOf", place, "component.pkg/Payload")[0] != 0
-    assert (
-        hashlib.sha1(data, usedforsecurity=False).digest() != hashlib.sha1(package.read_bytes(), usedforsecurity=False).digest()
-    )
