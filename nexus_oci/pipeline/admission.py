@@ -90,7 +90,7 @@ def rules_for(
         authorities=tuple(authorities),
         identities=tuple(identities) or ("*",),
         attestations=tuple(PREDICATES.get(kind, kind) for kind in attestations),
-        revoked=tuple(sorted(trust.revoked)),
+        revoked=tuple(sorted(map(str, trust.revoked))),
         audit=audit,
         plain_http=plain_http,
     )

@@ -12,20 +12,12 @@ from typing import Any
 import docker
 import pytest
 
-from tests.support.admission_site import Site, digest, digests, done, get, put, signature_tag, signed_site
+from tests.support.admission_site import Site, digest, digests, done, get, put, signature_tag
 from tests.support.clean_debian import clean_debian
 from tests.support.peers import Outcome
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
-pytest_plugins = ["tests.support.registry"]
-
-
-@pytest.fixture(scope="module")
-def site(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    from tests.support.registry import running_registry
-
-    with running_registry() as second, signed_site(tmp_path_factory.mktemp("site"), registry, second.host) as made:
-        yield made
+pytest_plugins = ["tests.support.registry", "tests.support.admission_fixtures"]
 
 
 @dataclass(frozen=True)
