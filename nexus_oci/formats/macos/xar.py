@@ -1,14 +1,17 @@
 """The archive that a flat package is (xar, «eXtensible ARchiver», its wiki's pages on the format): written, read, and checked.
 
-A header of 28 bytes; a table of contents, XML, deflated; and the heap, in which every file lies where the table says. At the
-heap's beginning is the digest of the deflated table, and after it the signatures of that digest: RSA over it, and a CMS whose
+A header of 28 bytes; a table of contents, XML, in zlib's form; and the heap, where every file lies as the table says. At the
+heap's beginning is the digest of the table in that form, and after it the signatures of that digest: RSA over it, and a CMS whose
 content it is. The table has a digest of every file, so that the one over the table vouches for all. It is SHA-1: the Installer of
 macOS takes no signature over another, and neither does libarchive read another; SHA-256 signs it in the CMS.
+
+The table is stored, not squeezed (RFC 1951, 3.2.4): it has a few kB, and so its bytes are the same whatever zlib is at hand.
 """
 
 from __future__ import annotations
 
 import base64
+import calendar
 import hashlib
 import struct
 import time
@@ -16,7 +19,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Any, Final, Protocol
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
@@ -27,6 +30,7 @@ _SHA1: Final = 1
 _DIGEST: Final = 20
 _MOST_TABLE: Final = 64 << 20
 _BLOCK: Final = 1 << 20
+_TIME: Final = "%Y-%m-%dT%H:%M:%S"
 _NAMESPACE: Final = "http://www.w3.org/2000/09/xmldsig#"
 
 
@@ -49,11 +53,12 @@ class TableSigner(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A file that is to go into an archive: where it is, its size in bytes and its SHA-1 (hexadecimal)."""
+    """A file that is to go into an archive: what it is in and from which byte on, its size in bytes and SHA-1 (hexadecimal)."""
 
     path: Path
     size: int
     sha1: str
+    offset: int = 0
 
 
 @dataclass(kw_only=True)
@@ -93,12 +98,12 @@ def write_xar(out: IO[bytes], members: Members, epoch: int, signer: TableSigner 
     layout = _Layout(offset=_DIGEST + sum(lengths))
     files = layout.element(members)
     head = f'<checksum style="sha1"><offset>0</offset><size>{_DIGEST}</size></checksum>'
-    head += f"<creation-time>{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(epoch))}</creation-time>"
+    head += f"<creation-time>{time.strftime(_TIME, time.gmtime(epoch))}</creation-time>"
     if signer is not None:
         head += _signature("signature", "RSA", _DIGEST, lengths[0], signer)
         head += _signature("x-signature", "CMS", _DIGEST + lengths[0], lengths[1], signer)
     table = f'<?xml version="1.0" encoding="UTF-8"?>\n<xar><toc>{head}{files}</toc></xar>'.encode()
-    packed = zlib.compress(table, 9)
+    packed = _stored(table)
     digest = hashlib.sha1(packed, usedforsecurity=False).digest()
     out.write(_HEADER.pack(b"xar!", _HEADER.size, 1, len(packed), len(table), _SHA1))
     out.write(packed + digest)
@@ -109,8 +114,34 @@ def write_xar(out: IO[bytes], members: Members, epoch: int, signer: TableSigner 
         out.write(b"".join(made))
     for stored in layout.heap:
         with stored.path.open("rb") as file:
-            while block := file.read(_BLOCK):
+            file.seek(stored.offset)
+            left = stored.size
+            while left and (block := file.read(min(left, _BLOCK))):
                 out.write(block)
+                left -= len(block)
+
+
+def _stored(data: bytes) -> bytes:
+    """Data in zlib's form (RFC 1950), in blocks that are not compressed."""
+    blocks = [data[start : start + 0xFFFF] for start in range(0, len(data), 0xFFFF)] or [b""]
+    body = b"".join(
+        struct.pack("<BHH", number == len(blocks), len(block), len(block) ^ 0xFFFF) + block
+        for number, block in enumerate(blocks, 1)
+    )
+    return b"\x78\x01" + body + struct.pack(">I", zlib.adler32(data))
+
+
+def sign_xar(path: Path, out: IO[bytes], signer: TableSigner) -> None:
+    """Write the archive at `path`, whatever signatures it has, with the signer's; raises `VerificationError` if it is damaged."""
+    archive = read_xar(path)
+    members: dict[str, Any] = {}
+    for one in archive.members:
+        *folders, name = one.path.split("/")
+        place = members
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[name] = Stored(path=path, size=one.size, sha1=one.sha1, offset=one.offset)
+    write_xar(out, members, archive.epoch, signer)
 
 
 @dataclass(kw_only=True)
@@ -161,13 +192,18 @@ class Member:
     path: str
     offset: int
     size: int
+    sha1: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """An archive whose table and files were found to be what their digests say; who signed it is not judged yet."""
+    """An archive whose table and files were found to be what their digests say; who signed it is not judged yet.
+
+    `digest` is that of the table, `epoch` its time in seconds.
+    """
 
     digest: bytes
+    epoch: int
     members: tuple[Member, ...]
     signatures: tuple[Signature, ...]
 
@@ -201,7 +237,7 @@ def read_xar(path: Path) -> Archive:
         ends = [heap + _number(one, "offset") + _number(one, "size") for one in places if one is not None]
         if file.seek(0, 2) != max([*ends, *(one.offset + one.size for one in members)]):
             raise VerificationError(f"{path.name} is damaged", why="there is more in it than its table of contents says")
-    return Archive(digest=digest, members=members, signatures=signatures)
+    return Archive(digest=digest, epoch=_epoch(table), members=members, signatures=signatures)
 
 
 def _table(file: IO[bytes], name: str) -> tuple[ET.Element, bytes, int]:
@@ -250,7 +286,14 @@ def _checked(file: IO[bytes], heap: int, element: ET.Element, path: str) -> Memb
         left -= len(block)
     if left or found.hexdigest() != expected.text:
         raise VerificationError(f"{path} in the package is damaged", why="its bytes are not what its digest says")
-    return Member(path=path, offset=heap + offset, size=size)
+    return Member(path=path, offset=heap + offset, size=size, sha1=found.hexdigest())
+
+
+def _epoch(table: ET.Element) -> int:
+    try:
+        return calendar.timegm(time.strptime(table.findtext("creation-time", ""), _TIME))
+    except ValueError as error:
+        raise VerificationError("the package is damaged", why="its table of contents has no time that can be read") from error
 
 
 def _at(file: IO[bytes], heap: int, offset: int, size: int) -> bytes:

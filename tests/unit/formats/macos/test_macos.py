@@ -22,7 +22,7 @@ from nexus_oci.formats.macos.flat_package import Product, write_package
 from nexus_oci.formats.macos.payload import write_payload
 from nexus_oci.formats.macos.signature import ProductSigner, verify_product
 from nexus_oci.formats.macos.tree import Entry, ordered
-from nexus_oci.formats.macos.xar import read_xar
+from nexus_oci.formats.macos.xar import read_xar, sign_xar
 from tests.unit.formats.macos.bom_reader import read_bom
 from tests.unit.formats.macos.kit import EPOCH, authority_and_signer, file_entry, link_entry, mach_o
 
@@ -166,6 +166,16 @@ def test_a_package_is_the_same_to_the_byte_whatever_order_its_files_came_in(
     one = package(tmp_path / "one.pkg", signed[1])
     two = package(tmp_path / "two.pkg", signed[1], files=FILES[::-1])
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_package_signed_afterwards_is_the_one_that_was_signed_at_once(
+    tmp_path: Path, signed: tuple[object, ProductSigner]
+) -> None:
+    at_once = package(tmp_path / "one.pkg", signed[1])
+    for source in (package(tmp_path / "two.pkg"), at_once):
+        with (tmp_path / "signed.pkg").open("wb") as out:
+            sign_xar(source, out, signed[1])
+        assert (tmp_path / "signed.pkg").read_bytes() == at_once.read_bytes()
 
 
 def test_a_package_is_read_back_with_every_member(tmp_path: Path) -> None:
