@@ -12,8 +12,9 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from nexus_oci.bundle.inventory import Inventory
+from nexus_oci.bundle.inventory import File, Inventory
 from nexus_oci.bundle.layout import END, INVENTORY, SIGNATURE, header_of, padded
 from nexus_oci.bundle.stream import BLOCK
 from nexus_oci.bundle.targets import Target
@@ -43,7 +44,7 @@ def write_bundle(
     inventory: Inventory,
     head: Head,
     source: Source,
-    files: Mapping[str, bytes],
+    files: Mapping[str, bytes | Path],
     manifests: Mapping[Digest, Manifest],
     *,
     jobs: int,
@@ -51,13 +52,14 @@ def write_bundle(
 ) -> None:
     """Put every byte into the target; raises what reading a blob raises, and `StoreError` for a full disk.
 
-    `files` are the contents of the entries that are no blobs. `progress` hears of the bytes of blobs.
+    `files` are the entries that are no blobs: bytes, or what to copy. `progress` hears of the bytes of blobs.
     """
     start = head.to_bytes()
     target.write(start, 0)
     places, size = inventory.places()
     for file, place in zip(inventory.files, places, strict=False):
-        target.write(header_of(place.name, place.size) + files[file.name], len(start) + place.header)
+        target.write(header_of(place.name, place.size), len(start) + place.header)
+        _put_file(target, files[file.name], file, len(start) + place.offset)
     crew = Crew(jobs)
 
     def passed(count: int) -> None:
@@ -79,13 +81,27 @@ def write_bundle(
     target.write(END, len(start) + size - len(END))
 
 
+def _put_file(target: Target, content: bytes | Path, file: File, offset: int) -> None:
+    if isinstance(content, bytes):
+        target.write(content, offset)
+        return
+    blob = Descriptor(media_type="application/octet-stream", digest=file.digest, size=file.size)
+    with content.open("rb", buffering=0) as stream:
+        _copy(target, stream, blob, offset, lambda _: None)
+
+
 def _put_blob(target: Target, source: Source, blob: Descriptor, offset: int, progress: Callable[[int], None]) -> None:
     with contextlib.closing(source.open_blob(blob, verify=False)) as stream:
-        hashed = hashlib.new(blob.digest.algorithm)
-        if isinstance(stream, io.FileIO):
-            size = _from_file(target, stream.fileno(), blob, offset, hashed.update, progress)
-        else:
-            size = _from_stream(target, stream, blob, offset, hashed.update, progress)
+        _copy(target, stream, blob, offset, progress)
+
+
+def _copy(target: Target, stream: BlobStream, blob: Descriptor, offset: int, progress: Callable[[int], None]) -> None:
+    """Put a stream at its place; raises `VerificationError` where it is not what its descriptor says."""
+    hashed = hashlib.new(blob.digest.algorithm)
+    if isinstance(stream, io.FileIO):
+        size = _from_file(target, stream.fileno(), blob, offset, hashed.update, progress)
+    else:
+        size = _from_stream(target, stream, blob, offset, hashed.update, progress)
     if size != blob.size or hashed.hexdigest() != blob.digest.hex:
         raise VerificationError(
             f"blob {blob.digest} is damaged where the bundle is made from",
