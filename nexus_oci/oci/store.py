@@ -16,7 +16,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -378,6 +378,12 @@ class Store:
             rest = [*map(_unnamed, untagged), *kept]
             others = {entry.digest: entry for entry in rest if entry.digest not in named}
             listed = (*(tags[name] for name in sorted(tags)), *(others[digest] for digest in sorted(others)))
+            self.replace_file(self.root / "index.json", canonical_json(_index(listed)))
+
+    def forget(self, digests: Collection[Digest]) -> None:
+        """Take manifests out of the index, under every name and without one."""
+        with self._locked():
+            listed = tuple(entry for entry in self.entries() if entry.digest not in digests)
             self.replace_file(self.root / "index.json", canonical_json(_index(listed)))
 
     def tag(self, name: str, descriptor: Descriptor) -> None:

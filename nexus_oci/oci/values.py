@@ -42,6 +42,11 @@ class Digest(str):
             )
         return super().__new__(cls, value)
 
+    @staticmethod
+    def is_one(text: str) -> bool:
+        """Whether the text is a digest."""
+        return bool(_DIGEST.match(text))
+
     @property
     def algorithm(self) -> Algorithm:
         """`sha256` or `sha512`."""

@@ -62,6 +62,11 @@ def push_scope(repository: str, mount_from: str | None = None) -> Scope:
     return merge(scope, pull_scope(mount_from)) if mount_from else scope
 
 
+def delete_scope(repository: str) -> Scope:
+    """What removing something from a repository takes."""
+    return (f"repository:{repository}:delete,pull,push",)
+
+
 def merge(one: Scope, other: Scope) -> Scope:
     """A scope that allows what either does."""
     actions: dict[str, set[str]] = defaultdict(set)

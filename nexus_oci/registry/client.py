@@ -15,9 +15,9 @@ import oras.provider
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from nexus_oci.errors import UsageError, VerificationError
+from nexus_oci.errors import RegistryError, UsageError, VerificationError
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
-from nexus_oci.registry.auth import pull_scope, push_scope
+from nexus_oci.registry.auth import delete_scope, pull_scope, push_scope
 from nexus_oci.registry.body import nothing
 from nexus_oci.registry.journal import Journal
 from nexus_oci.registry.reading import RegistryReader
@@ -93,6 +93,31 @@ class RegistryClient(RegistryReader, oras.provider.Registry):  # type: ignore[mi
             )
         if manifest.subject is not None:
             self._referrers.add(name, manifest, announced="oci-subject" in answer.headers)
+
+    def delete_manifest(self, repository: str, target: str) -> bool:
+        """Take away a manifest by digest, and with it all its tags, or a tag alone (distribution-spec, "Deleting tags").
+
+        What is not there is no error. Returns False where the registry cannot take away a tag; raises `RegistryError` where
+        it takes away nothing at all.
+        """
+        name = self._api(repository)
+        call = Call(
+            method="DELETE",
+            url=self._manifest_url(name, target),
+            doing=f"removing {target} from {repository}",
+            expect=frozenset({200, 202, 204, 400, 404, 405}),
+            scope=delete_scope(name),
+        )
+        answer = self.transport.fetch(call)
+        if answer.status not in (400, 405):
+            return True
+        if ":" not in target:
+            return False
+        raise RegistryError(
+            f"{self.hostname} lets nothing be removed from {repository}",
+            why=f"it answered {answer.status}",
+            hint="allow deletion in its configuration (REGISTRY_STORAGE_DELETE_ENABLED=true), or leave out --prune",
+        )
 
     def do_request(
         self,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from urllib.parse import quote
 
 from nexus_oci.errors import NotFoundError, RegistryError, UsageError, VerificationError
@@ -48,10 +49,10 @@ class RegistryReader:
         """Close the idle connections."""
         self.transport.close()
 
-    def resolve(self, reference: Reference) -> Descriptor:
+    def resolve(self, reference: Reference, *, pushing: bool = False) -> Descriptor:
         """The manifest that a tag or digest names: one HEAD, or a GET where the answer to that is not enough."""
         repository = self._repository(reference)
-        answer = self._head_manifest(repository, reference.target)
+        answer = self._head_manifest(repository, reference.target, pushing=pushing)
         if answer.status == 404:
             raise self._no_manifest(repository, reference.target)
         descriptor = _described(answer, reference.digest)
@@ -64,6 +65,17 @@ class RegistryReader:
         if held is None:
             raise self._no_manifest(repository, reference.target)
         return held[0]
+
+    def tagged(self, repository: str, tag: str, *, unless: str | None = None) -> tuple[Manifest, str | None] | None:
+        """The manifest that a tag names, and its ETag; None where that is still `unless`. Raises `NotFoundError`."""
+        name = self._api(repository)
+        answer = self._get_manifest(name, tag, {"If-None-Match": unless} if unless else {})
+        if answer.status == 304:
+            return None
+        held = self._checked(answer, name, tag, None)
+        if held is None:
+            raise self._no_manifest(repository, tag)
+        return held
 
     def has_manifest(self, repository: str, descriptor: Descriptor, *, pushing: bool = False) -> bool:
         """Whether the repository holds the manifest, by digest, in the right size.
@@ -96,9 +108,14 @@ class RegistryReader:
         )
         return BlobReader(self.transport, call, descriptor, verify=verify)
 
-    def referrers(self, repository: str, digest: Digest, artifact_type: str | None = None) -> tuple[Descriptor, ...]:
-        """Every manifest whose subject is `digest`, by the referrers API and the fallback tag."""
-        return self._referrers.of(self._api(repository), digest, artifact_type)
+    def referrers(
+        self, repository: str, digest: Digest, artifact_type: str | None = None, *, tags: Collection[str] | None = None
+    ) -> tuple[Descriptor, ...]:
+        """Every manifest whose subject is `digest`, by the referrers API and the fallback tag.
+
+        `tags` are all of the repository's, where they are known: then no tag is asked for that is not there.
+        """
+        return self._referrers.of(self._api(repository), digest, artifact_type, tags=tags)
 
     def tags(self, repository: str) -> tuple[str, ...]:
         """Every tag of the repository, sorted. Pages are followed on the registry's own host only."""
@@ -140,16 +157,22 @@ class RegistryReader:
 
     def _read_manifest(self, repository: str, target: str, digest: Digest | None) -> tuple[Manifest, str | None] | None:
         """A manifest and its ETag; None where there is none."""
+        return self._checked(self._get_manifest(repository, target, {}), repository, target, digest)
+
+    def _get_manifest(self, repository: str, target: str, condition: Mapping[str, str]) -> Answer:
         call = Call(
             method="GET",
             url=self._manifest_url(repository, target),
             doing=f"reading manifest {target} from {repository}",
-            expect=_PRESENT,
-            headers={"Accept": _ACCEPT},
+            expect=_PRESENT | {304} if condition else _PRESENT,
+            headers={"Accept": _ACCEPT, **condition},
             scope=pull_scope(repository),
             limit=MAX_MANIFEST_SIZE,
         )
-        answer = self.transport.fetch(call)
+        return self.transport.fetch(call)
+
+    def _checked(self, answer: Answer, repository: str, target: str, digest: Digest | None) -> tuple[Manifest, str | None] | None:
+        """The manifest in an answer, if it is what was asked for."""
         if answer.status == 404:
             return None
         if "html" in answer.content_type:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -49,14 +49,17 @@ class Referrers:
         self._lock = threading.Lock()
         self._tags: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def of(self, repository: str, digest: Digest, artifact_type: str | None = None) -> tuple[Descriptor, ...]:
+    def of(
+        self, repository: str, digest: Digest, artifact_type: str | None = None, *, tags: Collection[str] | None = None
+    ) -> tuple[Descriptor, ...]:
         """Every manifest whose subject is `digest`, by digest; only those of `artifact_type` if it is given.
 
-        Raises `VerificationError` where there are more than `MOST_REFERRERS`.
+        A fallback tag that is not among `tags` is not asked for. Raises `VerificationError` where there are more than
+        `MOST_REFERRERS`.
         """
         listed = self._ask(repository, digest, artifact_type)
         found = {descriptor.digest: descriptor for descriptor in listed or ()}
-        if listed is None or not self._proved:
+        if (listed is None or not self._proved) and (tags is None or fallback_tag(digest) in tags):
             for descriptor in self._from_tag(repository, digest):
                 found.setdefault(descriptor.digest, descriptor)
         chosen = (found[key] for key in sorted(found))

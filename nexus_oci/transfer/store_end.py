@@ -99,6 +99,15 @@ class StoreEnd:
             self.store.replace_tags(dict.fromkeys(names, manifest.descriptor), listed, keep_untagged=True)
             self._referrers = None
 
+    def remove(self, name: str) -> None:
+        """Take a name out of the index, or by digest every entry of a manifest."""
+        with self._lock:
+            if Digest.is_one(name):
+                self.store.forget({Digest(name)})
+            else:
+                self.store.replace_tags({}, keep_untagged=True, without=[name])
+            self._referrers = None
+
     def _read_referrers(self) -> dict[Digest, dict[Digest, Descriptor]]:
         found: dict[Digest, dict[Digest, Descriptor]] = {}
         pending = [entry for entry in self.store.entries() if entry.is_manifest]
