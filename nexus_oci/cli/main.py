@@ -30,14 +30,19 @@ VERBS = {
     "test": "Install, start, check, upgrade and remove each package in containers with systemd.",
     "ls": "Show a store or a registry's release as a tree with sizes.",
     "keygen": "Make a key pair that signs releases, in the format of cosign.",
+    "public-key": "Print the public part of a key: of a file, a token, or a cloud.",
     "sign": "Sign every manifest of a release, in a store or a registry.",
     "attest": "Say, signed, what is in a release and how it was made.",
     "reproduce": "Build a release again from its provenance, and name what differs.",
     "push": "Push a release to HOST/NAMESPACE; tags come last.",
     "pull": "Bring a release, or one format of it, back to disk.",
+    "bundle": "Put a release, or what it has more than another, into one file or parts; look into them.",
+    "load": "Verify a bundle and bring it to a registry or a store, with no other network.",
+    "inventory": "List what a site has, for the next bundle.",
     "serve": "Serve a store or a bundle as a read-only registry.",
     "verify": "Recompute every digest of a release, and check who signed it.",
     "admission": "Write what clusters and nodes need to run only what was signed.",
+    "license": "Issue, inspect and verify entitlements, without which engines of higher tiers do not start.",
     "lock": "Choose and pin the packages and images of the bases anew.",
 }
 
@@ -51,7 +56,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"nexus_oci.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"nexus_oci.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

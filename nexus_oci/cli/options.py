@@ -81,9 +81,13 @@ def signing_options(*names: str, required: bool = False, identity: bool = True) 
         )
         for option in (
             *([naming] if identity else []),
-            click.option("--passphrase-file", metavar="FILE|fd:N", help="What holds that key's passphrase, in its first line."),
+            click.option("--passphrase-file", metavar="FILE|fd:N", help="What holds that key's passphrase, or the token's PIN."),
             click.option(
-                *names, required=required, metavar="KEY", help="The private key that signs manifests: FILE or env:NAME."
+                *names,
+                required=required,
+                metavar="KEY",
+                help="The private key that signs manifests: FILE, env:NAME, pkcs11:URI, awskms://, azurekms://, gcpkms:// or "
+                "hashivault://…",
             ),
         ):
             command = option(command)
@@ -93,10 +97,11 @@ def signing_options(*names: str, required: bool = False, identity: bool = True) 
 
 
 def read_signer(console: Console, key: str, passphrase_file: str | None) -> Signer:
-    """The key that signs manifests, read and opened."""
-    from nexus_oci.trust.keys import load_private_key, passphrase_source
+    """The key that signs manifests, read and opened, or found in the device that holds it."""
+    from nexus_oci.trust.devices import load_signer
+    from nexus_oci.trust.keys import passphrase_source
 
-    return load_private_key(key, console.environment, passphrase_source(passphrase_file, console.environment, asker()))
+    return load_signer(key, console.environment, passphrase_source(passphrase_file, console.environment, asker()))
 
 
 def asker() -> Callable[[str], str] | None:

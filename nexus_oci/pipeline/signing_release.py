@@ -12,10 +12,9 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
-from nexus_oci.errors import StoreError
+from nexus_oci.errors import StoreError, VerificationError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.store import Store
@@ -27,7 +26,7 @@ from nexus_oci.transfer.copy import copy_graph
 from nexus_oci.transfer.crew import Crew
 from nexus_oci.transfer.ends import Sink
 from nexus_oci.transfer.store_end import StoreEnd
-from nexus_oci.trust.cosign import payload_for, sign_file, sign_payload, signature_tag, store_signatures, verifies
+from nexus_oci.trust.cosign import decoded, payload_for, sign_file, sign_payload, signature_tag, store_signatures, verifies
 from nexus_oci.trust.dsse import SIGNATURE, sign_statement, statement, store_bundle
 from nexus_oci.trust.keys import Signer
 
@@ -155,14 +154,6 @@ def _freshly(
     return _Fresh(image=image, bundle=bundle)
 
 
-def release_epoch(store: Store, root: Descriptor) -> int:
-    """When a release was made, as its index says, in seconds since 1970; 0 where it does not say."""
-    try:
-        return max(0, int(datetime.fromisoformat(store.manifest(root).annotations[media_types.CREATED]).timestamp()))
-    except (KeyError, ValueError, OverflowError):
-        return 0
-
-
 def _created(subjects: Sequence[Subject]) -> str:
     """When the release was made, as its index says: the same each time, unlike the time of day."""
     return subjects[0].manifest.annotations.get(media_types.CREATED, _NO_TIME)
@@ -182,10 +173,10 @@ def _sign_sums(folder: Path, signer: Signer) -> tuple[Path, ...]:
         data = (folder / SUMS).read_bytes()
     except FileNotFoundError:
         return ()
-    text = sign_file(signer, data)
-    with contextlib.suppress(OSError):
-        if target.read_bytes() == text:
+    with contextlib.suppress(OSError, VerificationError):
+        if signer.public.verify(decoded(target.read_bytes(), "the signature"), data):
             return (target,)
+    text = sign_file(signer, data)
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as file:
             file.write(text)
