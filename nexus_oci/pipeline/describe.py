@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,7 +20,7 @@ from nexus_oci.pipeline.subjects import Subject
 from nexus_oci.sbom import model
 from nexus_oci.sbom.archives import READABLE, read_archive
 from nexus_oci.sbom.catalogue import catalogue
-from nexus_oci.sbom.layers import Layer, Tree, lay_over, read_layer
+from nexus_oci.sbom.layers import Layer, Tree, Watch, lay_over, read_layer
 from nexus_oci.sbom.licences import expression
 from nexus_oci.transfer.ends import Source
 
@@ -93,10 +93,14 @@ def _missing(error: ModuleNotFoundError) -> NexusError:
 
 @dataclass(kw_only=True)
 class Describer:
-    """Describes the images and artifacts of one release; layers that several images share are read once."""
+    """Describes the images and artifacts of one release; layers that several images share are read once.
+
+    `watch_for` gives, for a layer of an image that is about to be read, what shall look at its entries as they pass.
+    """
 
     source: Source
     subjects: Sequence[Subject]
+    watch_for: Callable[[Descriptor], Watch] | None = None
     _layers: dict[Digest, Layer] = field(default_factory=dict)
 
     def descriptions(self) -> Iterator[Description]:
@@ -112,21 +116,21 @@ class Describer:
         Raises `VerificationError` and `ArchiveError` for content that is damaged or of an unknown kind.
         """
         try:
-            if _is_image(subject):
+            if is_image(subject):
                 return self._image(subject)
             return self._artifact(subject) if subject.is_artifact else None
         except ModuleNotFoundError as error:
             raise _missing(error) from error
 
     def _image(self, subject: Subject) -> Description:
-        config = self._config(subject)
+        config = self.config(subject)
         platform = Platform.from_json(config)
         notes = subject.manifest.annotations
         base = None
         if media_types.BASE_DIGEST in notes:
             base = model.Base(name=notes.get(media_types.BASE_NAME, "base"), digest=Digest(notes[media_types.BASE_DIGEST]))
-        layers = [self._layer(layer) for layer in subject.manifest.layers]
-        tree = lay_over(layers, _base_layers(config) if base else 0)
+        layers = [self.layer(layer) for layer in subject.manifest.layers]
+        tree = lay_over(layers, base_layers(config) if base else 0)
         name = f"{subject.distribution or 'image'}-{platform.slug}"
         about = _about(subject, _image_name(subject), subject.digest, "image", str(platform), config.get("created"))
         found = catalogue(replace(about, base=base), tree)
@@ -158,9 +162,9 @@ class Describer:
         if sibling.is_artifact:
             title = sibling.manifest.annotations.get(media_types.TITLE, "")
             return self._unpacked(sibling), f"read from {title}, which is made of the same files"
-        config = self._config(sibling)
-        own = sibling.manifest.layers[_base_layers(config) :]
-        layers = [self._layer(layer) for layer in own]
+        config = self.config(sibling)
+        own = sibling.manifest.layers[base_layers(config) :]
+        layers = [self.layer(layer) for layer in own]
         return lay_over(layers), f"read from the image {sibling.digest}, which is made of the same files"
 
     def _sibling(self, subject: Subject, platform: str) -> Subject | None:
@@ -179,8 +183,8 @@ class Describer:
                     return other
         if sum(other.kind == subject.kind for other in same) > 1:
             return None
-        images = (other for other in self.subjects if other.distribution == subject.distribution and _is_image(other))
-        return next((image for image in images if str(Platform.from_json(self._config(image))) == platform), None)
+        images = (other for other in self.subjects if other.distribution == subject.distribution and is_image(other))
+        return next((image for image in images if str(Platform.from_json(self.config(image))) == platform), None)
 
     def _unpacked(self, subject: Subject) -> Tree:
         (blob,) = subject.manifest.layers
@@ -202,7 +206,8 @@ class Describer:
             files[path] = model.File(path=path, size=blob.size, sha1=sha1.hexdigest(), sha256=sha256.hexdigest())
         return Tree.of_files(files.values())
 
-    def _layer(self, layer: Descriptor) -> Layer:
+    def layer(self, layer: Descriptor) -> Layer:
+        """A layer of an image, read once; raises `ArchiveError` for one of a type that is not known here."""
         if layer.digest not in self._layers:
             if layer.media_type not in (*_GZIP, media_types.LAYER):
                 raise ArchiveError(
@@ -212,13 +217,15 @@ class Describer:
             origin = f"layer {layer.digest.short}"
             with closing(self._reader(layer)) as reader:
                 chunks = inflated(reader, origin) if layer.media_type in _GZIP else reader
-                self._layers[layer.digest] = read_layer(chunks, origin=origin)
+                watch = self.watch_for(layer) if self.watch_for else None
+                self._layers[layer.digest] = read_layer(chunks, origin=origin, watch=watch)
         return self._layers[layer.digest]
 
     def _reader(self, blob: Descriptor) -> VerifiedReader:
         return VerifiedReader(self.source.open_blob(blob, verify=False), blob, f"blob {blob.digest}")
 
-    def _config(self, subject: Subject) -> dict[str, Any]:
+    def config(self, subject: Subject) -> dict[str, Any]:
+        """The config of an image, as data."""
         config = subject.manifest.config
         if config is None or config.size > MAX_MANIFEST_SIZE:
             raise VerificationError(f"image {subject.digest} has no config that can be read")
@@ -231,7 +238,8 @@ class Describer:
         return dict(data)
 
 
-def _is_image(subject: Subject) -> bool:
+def is_image(subject: Subject) -> bool:
+    """Whether it is a container image of one platform."""
     config = subject.manifest.config
     return config is not None and config.media_type in (media_types.CONFIG, media_types.DOCKER_CONFIG)
 
@@ -243,7 +251,7 @@ def _package_name(subject: Subject) -> str:
     return re.split(rf"[-_]{re.escape(version)}", title)[0] if version else title
 
 
-def _base_layers(config: dict[str, Any]) -> int:
+def base_layers(config: dict[str, Any]) -> int:
     """How many layers an image took from its base, as the history says; those come first."""
     history = config.get("history") or []
     return sum(str(entry.get("created_by", "")).startswith(BASE_HISTORY) for entry in history if isinstance(entry, dict))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Digest
@@ -15,10 +16,19 @@ from nexus_oci.transfer.store_end import StoreEnd
 
 
 def release_documents(project: Project, store: Store, release: Descriptor, *, sbom: bool) -> list[Output]:
-    """The documents of a release that is in the store, put there too; they are no part of its digest."""
+    """The documents of a release that is in the store, put there too; they are no part of its digest.
+
+    The provenance records the waivers without which some tier would refuse the release.
+    """
     subjects = subjects_of(StoreEnd(store), release, RELEASES)
+    from nexus_oci.pipeline.tier_check import project_waivers
+
     digests = [digest for subject in subjects for digest in (subject.digest, *_files(subject))]
-    data = unsigned_statement(digests, provenance_of(project))
+    waivers = project_waivers(project.settings.root, project.settings.defaults, StoreEnd(store), release, project.definition)
+    provenance = provenance_of(project)
+    if waivers:
+        provenance = replace(provenance, internal={**provenance.internal, "waivers": waivers})
+    data = unsigned_statement(digests, provenance)
     found = [Output(distribution=None, platform=None, format="provenance", path=FILE, descriptor=store.put(data, MEDIA_TYPE))]
     return [*found, *_sboms(store, subjects)] if sbom else found
 

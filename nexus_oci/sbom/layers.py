@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Final
 
@@ -18,6 +18,8 @@ from nexus_oci.oci.tar_header import Buffer, Entry, Kind
 from nexus_oci.sbom.model import File
 from nexus_oci.sbom.programs import Part, is_program, parts_of
 
+Watch = Callable[[Entry, Iterator[memoryview]], Iterator[memoryview]]
+"""Sees every entry of a layer, whiteouts too, with its data, all of which it hands on."""
 _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
 _MOST_TEXT: Final = 32 << 20
@@ -98,8 +100,8 @@ class Tree:
         return "/".join([*done, *rest])
 
 
-def read_layer(chunks: Iterable[Buffer], *, origin: str) -> Layer:
-    """Everything in an uncompressed tar; raises `ArchiveError` where it is none."""
+def read_layer(chunks: Iterable[Buffer], *, origin: str, watch: Watch | None = None) -> Layer:
+    """Everything in an uncompressed tar; raises `ArchiveError` where it is none. `watch` looks at the entries as they pass."""
     reader = TarReader(Source(chunks), origin=origin, allow_devices=True)
     nodes: dict[str, Node] = {}
     removed: set[str] = set()
@@ -107,12 +109,18 @@ def read_layer(chunks: Iterable[Buffer], *, origin: str) -> Layer:
     for entry in reader.entries():
         name = entry.name
         folder, _, last = name.rpartition("/")
+        data = reader.data() if entry.kind == Kind.FILE else iter(())
+        if watch is not None:
+            data = watch(entry, data)
+        if entry.kind != Kind.FILE or last.startswith(_WHITEOUT):
+            for _ in data:
+                pass
         if last == _OPAQUE:
             emptied.add(folder)
         elif last.startswith(_WHITEOUT):
             removed.add(f"{folder}/{last[len(_WHITEOUT) :]}" if folder else last[len(_WHITEOUT) :])
         else:
-            nodes[name] = _node(entry, reader, nodes)
+            nodes[name] = _node(entry, data, nodes)
     return Layer(nodes=nodes, removed=frozenset(removed), emptied=frozenset(emptied))
 
 
@@ -148,13 +156,13 @@ def _parents(path: str) -> Iterator[str]:
         yield path
 
 
-def _node(entry: Entry, reader: TarReader, nodes: Mapping[str, Node]) -> Node:
+def _node(entry: Entry, data: Iterator[memoryview], nodes: Mapping[str, Node]) -> Node:
     if entry.kind == Kind.LINK:
         first = nodes[entry.target]
         return replace(first, file=replace(first.file, path=entry.name)) if first.file else first
     if entry.kind != Kind.FILE:
         return Node(kind=entry.kind, target=entry.target)
-    return _file(entry.name, entry.size, reader.data())
+    return _file(entry.name, entry.size, data)
 
 
 def _file(name: str, size: int, data: Iterator[memoryview]) -> Node:

@@ -36,6 +36,7 @@ _ALIASES: Final[Mapping[str, str]] = {
 """Names that packagers use, lower case, and SPDX's. None is here that stands for several licences, such as `BSD`."""
 _GNU: Final = re.compile(r"(?i)(A?GPL|LGPL|GFDL)(-NIV)?-?v?(\d+(?:\.\d+)?)(\+|-only|-or-later)?")
 _REFERENCE: Final = "LicenseRef-"
+_MOST_WAYS: Final = 64
 _WORDS: Final = re.compile(r"(?i)\s*(,?\s+(?:and|or)\s+|\s+with\s+|[()]|,\s*)\s*")
 _STRONG: Final = re.compile(r"(?i),\s+(and|or)\s+")
 
@@ -119,6 +120,35 @@ def _name(text: str) -> str:
         return str(parsed.render())
     slug = re.sub(r"[^A-Za-z0-9.]+", "-", text.removeprefix(_REFERENCE)).strip("-.")
     return f"{_REFERENCE}{slug}" if slug else ""
+
+
+def alternatives(text: str) -> tuple[tuple[str, ...], ...]:
+    """The ways to comply with an SPDX expression: each the names that hold together, a name with its exception being one.
+
+    Nothing for what is no expression. Where there are too many ways, one that takes every name.
+    """
+    parsed = _parsed(text) if text else None
+    if parsed is None:
+        return ()
+    ways = _ways(parsed)
+    names = tuple(sorted({name for way in ways or () for name in way} or set(map(str, parsed.objects))))
+    return (names,) if ways is None else tuple(sorted({tuple(sorted(way)) for way in ways}))
+
+
+def _ways(parsed: Any) -> list[frozenset[str]] | None:
+    """None where there are more than anybody compares."""
+    operator = getattr(parsed, "operator", "")
+    if operator not in (" AND ", " OR ") and str(operator).strip() not in ("AND", "OR"):
+        return [frozenset({str(parsed.render())})]
+    sides = [_ways(side) for side in parsed.args]
+    found: list[frozenset[str]] = [frozenset()] if operator.strip() == "AND" else []
+    for side in sides:
+        if side is None:
+            return None
+        found = [one | other for one in found for other in side] if operator.strip() == "AND" else [*found, *side]
+        if len(found) > _MOST_WAYS:
+            return None
+    return found
 
 
 def references(expressions: Iterable[str]) -> tuple[str, ...]:

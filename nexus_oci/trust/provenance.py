@@ -109,6 +109,14 @@ class Provenance:
             raise VerificationError("the provenance cannot be read", why=f"{type(error).__name__}: {error}"[:200]) from error
 
 
+def builder_of(predicate: Mapping[str, Any]) -> str:
+    """Who a provenance of any build says it was built by (`runDetails.builder.id`); nothing where it does not say."""
+    try:
+        return str(predicate["runDetails"]["builder"]["id"])
+    except (KeyError, TypeError):
+        return ""
+
+
 def _texts(values: Iterable[Any]) -> tuple[str, ...]:
     return tuple(str(value) for value in values)
 
@@ -137,14 +145,17 @@ class _Changes:
 
 
 def changes(then: Provenance, now: Provenance) -> tuple[Change, ...]:
-    """What went into one build and not into the other, or differently; the parameters first, dependencies by name."""
+    """What went into one build and not into the other, or differently; the parameters first, dependencies by name.
+
+    Waivers go into no build: what they say is for those who judge a release.
+    """
     result = _Changes()
     result.compare("version", then.version, now.version)
     for name in sorted({*then.source, *now.source}):
         result.compare(f"source {name}", then.source.get(name), now.source.get(name))
     for name in ("distributions", "platforms", "formats", "epoch"):
         result.compare(name, getattr(then.parameters, name), getattr(now.parameters, name))
-    for name in sorted({*then.internal, *now.internal} - {"plan"}):
+    for name in sorted({*then.internal, *now.internal} - {"plan", "waivers"}):
         result.compare(name, then.internal.get(name), now.internal.get(name))
     for name in sorted({*then.tools, *now.tools}):
         result.compare(f"tool {name}", then.tools.get(name), now.tools.get(name))

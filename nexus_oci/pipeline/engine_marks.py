@@ -1,0 +1,89 @@
+"""By what a program is known as the engine: its bytes, its name, and the module that Go says it was built from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from nexus_oci.pipeline.inspection import SeenFile
+
+if TYPE_CHECKING:
+    from nexus_oci.definition.definition import Definition
+
+_INTERPRETERS: Final = re.compile(
+    r"(?:python|pypy|node|nodejs|ruby|perl|php|java|dotnet|bash|dash|sh|env|busybox|tini|dumb-init|catatonit|gunicorn|uvicorn|npm|npx"
+    r"|gosu|su-exec|setpriv)[0-9.]*\Z"
+)
+_ENDINGS: Final = re.compile(r"(?i)\.(?:exe|com|bin|run|appimage)\Z")
+_SUFFIX: Final = re.compile(
+    r"(?i)[-_.]?(?:v?\d[\w.+~]*|linux|darwin|macos|windows|win32|win64|freebsd|amd64|arm64|x86[-_]64|x64|aarch64|386|i686|armv?\d?\w*|static|musl|gnu|universal)\Z"
+)
+_LIBRARIES: Final = re.compile(
+    r"(?:^|/)(?:site-packages|dist-packages|node_modules)/.*\.(?:so(?:\.[\w.]*)?|node|pyd|dll|dylib)\Z"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """What tells the engine. `digests` say where a program of these bytes is, for messages."""
+
+    names: frozenset[str] = frozenset()
+    modules: frozenset[str] = frozenset()
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    def why(self, file: SeenFile) -> str:
+        """Why a file counts as the engine; nothing where it does not."""
+        if not file.program:
+            return ""
+        if place := self.digests.get(file.digest):
+            return f"it is the program {place}, byte for byte"
+        if file.module and file.module in self.modules:
+            return f"Go built it from the engine's module {file.module}"
+        name = plain_name(file.path)
+        return f"it is a program with the engine's name, {name}" if name in self.names else ""
+
+
+def plain_name(path: str) -> str:
+    """The name of a program without folder, `.exe`, version and platform: `engine` of `bin/engine-1.2-linux-amd64`."""
+    name = _ENDINGS.sub("", re.split(r"[/!\\]", path)[-1].lower())
+    while (shorter := _SUFFIX.sub("", name)) and shorter != name:
+        name = shorter
+    return name
+
+
+def marks_of(
+    configs: Iterable[Mapping[str, Any]],
+    programs: Iterable[tuple[str, SeenFile]],
+    definition: Definition | None,
+    titles: Iterable[str],
+) -> Marks:
+    """The marks of a release's engine.
+
+    `configs` are those of the images that run it, `programs` the programs that these bring beside their bases, each with the
+    name of its distribution, `titles` what the release calls itself. The definition says more, where there is one.
+    """
+    own = list(programs)
+    commands = {plain_name(word) for config in configs for word in _command(config)}
+    names = {name for name in commands if name and not _INTERPRETERS.match(name)}
+    if definition is not None:
+        engine = definition.engine
+        names |= {engine.name.lower(), plain_name(engine.go.binary or engine.name)}
+        names |= {plain_name(word) for word in engine.command[:1] if not _INTERPRETERS.match(plain_name(word))}
+    names |= {title.lower() for title in titles if re.fullmatch(r"[A-Za-z0-9_-]+", title)}
+    started = {file.module for _, file in own if file.module and plain_name(file.path) in names}
+    modules = started or {file.module for _, file in own if file.module}
+    digests = {
+        file.digest: f"{file.path.rpartition('!')[2]} of {distribution}"
+        for distribution, file in own
+        if not _LIBRARIES.search(file.path)
+    }
+    return Marks(names=frozenset(names), modules=frozenset(modules), digests=digests)
+
+
+def _command(config: Mapping[str, Any]) -> Sequence[str]:
+    """The first word of what an image runs."""
+    run = config.get("config")
+    words = [*(run.get("Entrypoint") or ()), *(run.get("Cmd") or ())] if isinstance(run, dict) else []
+    return [str(word) for word in words[:1]]
