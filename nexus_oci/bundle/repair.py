@@ -26,7 +26,8 @@ _WORKING = 24 << 20
 class PartStream:
     """The bytes of a bundle in parts; a `Stream`. `header` is what all of its parts agree on.
 
-    `missing` are the numbers of parts that are not there, `repaired` the chunks (number, row) that were computed so far.
+    `missing` are the numbers of parts that are not there, `headless` those that were known by their content alone, `repaired` the
+    chunks (number, row) that were computed so far.
     """
 
     def __init__(self, header: Header, files: dict[int, OpenFile]) -> None:
@@ -35,6 +36,7 @@ class PartStream:
         self.size = header.plan.size
         self.name = header.plan.name
         self.repaired: set[tuple[int, int]] = set()
+        self.headless: set[int] = set()
         self._files = files
         self._held: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
@@ -164,6 +166,10 @@ class PartStream:
         rows: dict[int, list[int]] = {}
         for number, row in sorted(self.repaired):
             rows.setdefault(number, []).append(row + 1)
+        lines += [
+            f"part {number} ({self._files[number].path.name}) has a damaged header: its content told which part it is"
+            for number in sorted(self.headless)
+        ]
         for number, found in rows.items():
             if number in self._files:
                 some = ", ".join(map(str, found[:10])) + (" …" if len(found) > 10 else "")
@@ -259,6 +265,7 @@ def _assembled(files: Sequence[OpenFile]) -> PartStream:
             number = _recognised(stream, file)
             if number is not None and number not in found:
                 found[number] = file
+                stream.headless.add(number)
     _complete(stream)
     return stream
 

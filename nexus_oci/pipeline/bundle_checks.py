@@ -102,7 +102,8 @@ def check_bundle(
         notes.append(f"{len(inventory.base.needed)} blobs are not in it: it is a delta on {inventory.base.name}")
     if inventory.left_out:
         notes.append(f"only {', '.join(inventory.platforms)} is in it: {len(inventory.left_out)} manifests were left out")
-    found = verify_release(bundle, inventory.release, believed, shallow=not deep or inventory.base is not None, jobs=jobs)
+    shallow = not deep or inventory.base is not None
+    found = verify_release(bundle, inventory.release, believed, shallow=shallow, unpack=deep, jobs=jobs)
     on_step(f"4. {found.manifests} manifests and their signatures were judged: {len(found.faults)} faults")
     return BundleReport(signer=signer, release=found, faults=tuple(found.faults), notes=tuple(notes))
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from nexus_oci.oci import media_types
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
-from nexus_oci.pipeline.attached import in_registry, in_store, read_signatures
+from nexus_oci.pipeline.attached import in_store, read_signatures
 from nexus_oci.pipeline.bundle_checks import friendly_names
 from nexus_oci.pipeline.bundle_origin import attached_to
 from nexus_oci.pipeline.registries import Access
@@ -90,7 +90,7 @@ def load_to_store(bundle: Bundle, store: Store, *, jobs: int = 4, on_event: OnEv
         about = signed_by_tag(name.rpartition(":")[2])
         reports.append(copy_graph(bundle, sink, descriptor, jobs=1, on_event=on_event))
         before = [one for one in there(about) if one.digest != descriptor.digest] if about else []
-        names[name] = _joined(store, bundle, descriptor, sink, before) if before else descriptor
+        names[name] = _joined(store, bundle, [descriptor], sink, before) if before else descriptor
     store.replace_tags(names, keep_untagged=True)
     return Loaded(release=bundle.inventory.release, names=tuple(sorted(names)), reports=tuple(reports))
 
@@ -228,27 +228,38 @@ class _ToRegistry:
         ) from error
 
     def _attached(self) -> list[tuple[RegistryEnd, Manifest, str]]:
-        """Bring what stands under tags made from digests; those tags are written with the others."""
-        found = []
-        with _scratch() as store:
-            scratch = StoreEnd(store)
-            for name, descriptor in _attached(self._bundle):
-                end, tag = self._at(name)
-                about = signed_by_tag(tag)
-                there = list(in_registry(end)(about)) if about else []
-                if about and not end.has(self._descriptor(about)):
-                    continue
-                image, source = descriptor, self._source
-                before = [one for one in there if one.digest != descriptor.digest]
-                if before:
-                    image, source = _joined(store, self._bundle, descriptor, end, before), scratch
-                self._reports.append(copy_graph(source, end, image, jobs=1, on_event=self._on_event))
-                if not any(one.digest == image.digest for one in there):
-                    found.append((end, source.manifest(image), tag))
-        return found
+        """Bring what stands under tags made from digests to every repository that carries what it belongs to, and to the root's.
 
-    def _descriptor(self, digest: Digest) -> Descriptor:
-        return next(one for one in self._bundle.inventory.contents if one.digest == digest)
+        Those tags are written with the others.
+        """
+        wanted: dict[tuple[str, str], dict[Digest, Descriptor]] = {}
+        for name, descriptor in _attached(self._bundle):
+            repository, _, tag = name.rpartition(":")
+            for place in (self._bundle.inventory.repository, repository or RELEASES):
+                wanted.setdefault((place, tag), {})[descriptor.digest] = descriptor
+        with _scratch() as store:
+            found = Crew(self._jobs).map(lambda item: self._attach(store, *item), list(wanted.items()))
+        return [one for one in found if one is not None]
+
+    def _attach(
+        self, store: Store, place: tuple[str, str], images: Mapping[Digest, Descriptor]
+    ) -> tuple[RegistryEnd, Manifest, str] | None:
+        """Bring one tag's image, joined with what is there; None where nothing is to be named."""
+        repository, tag = place
+        end, about = self._ends.get(repository), attached_to(tag)
+        if end is None or about is None or not end.has(self._bundle.resolve(about)):
+            return None
+        there = {one.digest: one for one in _there(end, tag)}
+        if images.keys() <= there.keys():
+            return None
+        image, source = next(iter(images.values())), self._source
+        if signed_by_tag(tag) is not None and len({**images, **there}) > 1:
+            image, source = _joined(store, self._bundle, tuple(images.values()), end, tuple(there.values())), StoreEnd(store)
+        if image.digest in there:
+            return None
+        report = copy_graph(source, end, image, jobs=1, on_event=self._on_event)
+        self._reports.append(report)
+        return end, source.manifest(image), tag
 
     def _record(self, relocation: Relocation) -> Descriptor | None:
         """Keep the relocation beside the release; not where the registry did not take the release itself."""
@@ -273,11 +284,18 @@ def _attached(bundle: Bundle) -> list[tuple[str, Descriptor]]:
     return [(name, one) for name, one in bundle.inventory.names.items() if attached_to(name.rpartition(":")[2]) is not None]
 
 
-def _joined(store: Store, bundle: Source, image: Descriptor, end: Source, before: Sequence[Descriptor]) -> Descriptor:
+def _there(end: Source, tag: str) -> list[Descriptor]:
+    with suppress(NotFoundError):
+        return [end.resolve(tag)]
+    return []
+
+
+def _joined(store: Store, bundle: Source, images: Sequence[Descriptor], end: Source, there: Sequence[Descriptor]) -> Descriptor:
     """The signatures that were there, and those of the bundle, in one image."""
-    theirs = [signature for one in before for signature in read_signatures(end, one)]
-    ours = [signature for signature in read_signatures(bundle, image) if signature not in theirs]
-    return store_signatures(store, [*theirs, *ours])
+    found = [signature for one in there for signature in read_signatures(end, one)]
+    for image in images:
+        found += [signature for signature in read_signatures(bundle, image) if signature not in found]
+    return store_signatures(store, found)
 
 
 def _demand_base(bundle: Bundle, sink: Sink, place: str, jobs: int) -> None:
