@@ -64,7 +64,7 @@ def _check_definition(console: Console) -> None:
         from nexus_oci.pipeline.checker import public_keys
 
         public_keys(definition.entitlement, definition.root)
-    if any((console.directory / name).exists() for name in ("policies/tiers.yaml", "policies/gates", "policies/waivers.yaml")):
+    if _has_policies(console.directory, default_folder()):
         from nexus_oci.policy.loading import load_policy
 
         load_policy(console.directory, default_folder())
@@ -74,6 +74,12 @@ def _check_definition(console: Console) -> None:
     names = ", ".join(distribution.distribution for distribution in definition.distributions)
     platforms = ", ".join(str(platform) for platform in definition.platforms)
     console.result(f"{definition.engine.name}: {names} for {platforms}: the definition is valid")
+
+
+def _has_policies(root: Path, defaults: Path) -> bool:
+    """Whether the project has gates, tiers or waivers of its own, which may then be wrong."""
+    own = [root / "policies" / name for name in ("tiers.yaml", "gates", "waivers.yaml")]
+    return any(path.exists() for path in own) and root.resolve() != defaults.resolve()
 
 
 def _check_policy(
