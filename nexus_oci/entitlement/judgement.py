@@ -98,6 +98,6 @@ def _scope(claims: Claims, site: Site) -> None:
         raise Refused(
             "wrong-tier",
             f"the entitlement is for the tier {claims.tier}",
-            why=f"this engine was built for {site.tier}",
+            why=f"{site.tier} is the least that is asked for",
             hint=f"use the engine of the tier {claims.tier}, or ask the vendor for an entitlement for {site.tier}",
         )

@@ -24,7 +24,7 @@ from nexus_oci.errors import UsageError
 LARGEST: Final = 8192
 """Bytes of the largest token, and of the largest file that is read as one."""
 _SIGNATURE: Final = 64
-_SPKI: Final = bytes.fromhex("302a300506032b6570032100")
+SPKI: Final = bytes.fromhex("302a300506032b6570032100")
 """What stands before the 32 bytes of an Ed25519 key in its SubjectPublicKeyInfo (RFC 8410, section 4)."""
 _HEADER = re.compile(rb'\{"alg":"EdDSA","kid":"([0-9a-f]{64})","typ":"nexus-entitlement\+jwt"\}')
 
@@ -41,7 +41,7 @@ class Envelope:
 
 def key_id(public: bytes) -> str:
     """The id of an Ed25519 public key, given as its 32 bytes."""
-    return hashlib.sha256(_SPKI + public).hexdigest()
+    return hashlib.sha256(SPKI + public).hexdigest()
 
 
 def issue(claims: Claims, key: str, sign: Callable[[bytes], bytes]) -> str:

@@ -25,6 +25,8 @@ def launcher_script(launcher: Launcher) -> bytes:
         programs.insert(0, f"python{_compatible(interpreter)}")
     first, *rest = launcher.command
     command = ['"$program"' if first in (own, "python") else _moved(first, launcher.home)]
+    if launcher.checker:
+        command = [f'"$prefix"{shlex.quote(launcher.checker.removeprefix(_PREFIX))}', "--", *command]
     environment = sorted({**launcher.environment, "PATH": launcher.path}.items())
     values = {
         "NAME": launcher.name,

@@ -100,7 +100,8 @@ class ServiceUnit:
     """A systemd service.
 
     `kind` is systemd's Type=: "exec", or "notify" for a program that says READY=1. `unit` replaces what would be generated.
-    `state_directory` and `runtime_directory` are names under /var/lib and /run.
+    `state_directory` and `runtime_directory` are names under /var/lib and /run. After an exit with one of `final_exits` systemd
+    does not start it again.
     """
 
     name: str
@@ -115,6 +116,7 @@ class ServiceUnit:
     working_directory: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     unit: bytes | None = None
+    final_exits: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +176,8 @@ class Launcher:
 
     `command` starts with a program of the engine, `python3` or `node`. `home` is the engine's folder, `work` the folder that it
     starts in ("" for the caller's); those two and the values of `environment` and `path` are written as installed under /usr,
-    and follow the prefix at run time.
+    and follow the prefix at run time. `checker` is a program, as installed under /usr, that is called with `--` and the command
+    and becomes it, or nothing.
     """
 
     name: str
@@ -184,6 +187,7 @@ class Launcher:
     work: str
     path: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    checker: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

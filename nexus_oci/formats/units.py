@@ -71,6 +71,7 @@ def service_unit(service: ServiceUnit, socket: SocketUnit | None = None) -> byte
             f"WorkingDirectory={service.working_directory}" if service.working_directory else "",
             *(f"Environment={_assignment(key, value)}" for key, value in sorted(service.environment.items())),
             f"Restart={service.restart}",
+            f"RestartPreventExitStatus={' '.join(map(str, service.final_exits))}" if service.final_exits else "",
             "RestartSec=2s",
             *([f"StateDirectory={state}", f"StateDirectoryMode={STATE_MODE:04o}"] if state else []),
             *([f"RuntimeDirectory={runtime}", f"RuntimeDirectoryMode={RUNTIME_MODE:04o}"] if runtime else []),

@@ -1,7 +1,8 @@
 """What a build is given: the values its template is rendered with, and the files of its context.
 
 The context has `source/` (the engine's source), `files/` (what the image adds, where it goes), `package/` (what packages add),
-`nexus/` (the program's own scripts) and `trust/` (the host's; added when the build is sent, and in no key).
+`nexus/` (the program's own scripts), `entitlement/` (the checker, where there is one) and `trust/` (the host's; added when the
+build is sent, and in no key).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_oci.errors import DefinitionError
 from nexus_oci.oci.values import Platform
+from nexus_oci.pipeline.checker import Checker, checker_of
 from nexus_oci.pipeline.packaging import Packaging, packs
 from nexus_oci.pipeline.surroundings import NOTHING, engine_home, node_command, placed, surroundings
 from nexus_oci.render.context import Context, ContextFile, folder, in_memory
@@ -52,6 +54,8 @@ class StartingPoints:
     toolbox: str | None
     build_platform: Platform
     buildkit: bool
+    checker_base: str | None = None
+    """What the entitlement checker is compiled on, where the engine has one."""
 
 
 def template_values(
@@ -67,6 +71,7 @@ def template_values(
     engine, image = definition.engine, distribution.image
     home = engine_home(engine)
     packaging = packaging or _packaging(definition, distribution, platform, source, stamp)
+    checker = checker_of(definition, distribution)
     values: dict[str, Any] = {
         "engine": {"name": engine.name, "version": stamp.version, "commit": stamp.commit},
         "platform": {"os": platform.os, "architecture": platform.architecture, "variant": platform.variant or ""},
@@ -79,11 +84,12 @@ def template_values(
         "home": home,
         "has_files": bool(image.files or image.volumes or image.working_directory or distribution.policies),
         "formats": [name for name in distribution.formats if name != "image"],
-        "image": _image_values(definition, distribution, home, source),
+        "image": _image_values(definition, distribution, home, source, checker),
         "package": packaging.values() if packs(distribution) else None,
+        "entitlement": checker.values(images.checker_base or "") if checker else None,
     }
     if distribution.distribution != "sdk":
-        values[engine.runtime] = _runtime_values(definition, platform, source, stamp)
+        values[engine.runtime] = _runtime_values(definition, platform, source, stamp, checker)
     return values
 
 
@@ -108,6 +114,9 @@ def build_context(
     script = _SCRIPTS.get(definition.engine.runtime) if distribution.distribution != "sdk" else None
     if script:
         files[f"nexus/{script}"] = in_memory(next(f / script for f in folders if (f / script).is_file()).read_bytes())
+    checker = checker_of(definition, distribution)
+    if checker:
+        files |= checker.files(folders, definition.root, stamp.epoch)
     packaging = packaging or _packaging(definition, distribution, platform, source, stamp)
     files |= {f"files{path}": entry for path, entry in packaging.added.items()}
     return Context(files=files | packaging.files() if packs(distribution) else files)
@@ -120,7 +129,7 @@ def _packaging(
 
 
 def _image_values(
-    definition: Definition, distribution: Distribution, home: str, source: Mapping[str, ContextFile]
+    definition: Definition, distribution: Distribution, home: str, source: Mapping[str, ContextFile], checker: Checker | None
 ) -> dict[str, Any]:
     engine, image = definition.engine, distribution.image
     runtime = "" if distribution.distribution == "sdk" else engine.runtime
@@ -136,7 +145,7 @@ def _image_values(
             hint="set `engine.command: [PROGRAM, ARGUMENTS…]`",
         )
     return {
-        "command": command,
+        "command": checker.before(command) if checker else command,
         "arguments": list(image.arguments),
         "user": f"{image.user}:{image.user if image.group is None else image.group}",
         "working_directory": image.working_directory or around.work,
@@ -213,14 +222,20 @@ def _healthcheck(runtime: str, distribution: Distribution) -> dict[str, Any] | N
 
 
 def _runtime_values(
-    definition: Definition, platform: Platform, source: Mapping[str, ContextFile], stamp: Stamp
+    definition: Definition, platform: Platform, source: Mapping[str, ContextFile], stamp: Stamp, checker: Checker | None
 ) -> dict[str, Any]:
     engine = definition.engine
     if engine.runtime == "go":
         go = engine.go
         filled = {k: v.format(version=stamp.version, commit=stamp.commit) for k, v in go.variables.items()}
         words = ["-s", "-w", "-buildid=", *(f"-X '{key}={value}'" for key, value in sorted(filled.items()))]
-        return {"package": go.package, "binary": go.binary or engine.name, "tags": list(go.tags), "ldflags": " ".join(words)}
+        return {
+            "package": go.package,
+            "binary": go.binary or engine.name,
+            "folder": checker.folder if checker else "/usr/bin",
+            "tags": list(go.tags),
+            "ldflags": " ".join(words),
+        }
     if engine.runtime == "python":
         python = engine.python
         requirements = "" if python.requirements == "none" else python.requirements

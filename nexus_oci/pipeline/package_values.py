@@ -24,6 +24,7 @@ from nexus_oci.formats.package import (
     UserScript,
 )
 from nexus_oci.formats.relations import needed, spelled
+from nexus_oci.pipeline.checker import REFUSED, Checker, checker_of
 from nexus_oci.pipeline.surroundings import engine_home, node_command, placed, surroundings
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def linux_package(
     name = package.name or engine.name
     user = package.user or (name if package.service else "")
     read = _Reader(definition, distribution, source)
-    launcher = _launcher(definition, interpreter)
+    checker = checker_of(definition, distribution)
+    launcher = _launcher(definition, interpreter, checker)
     words = "rpm" if package_format == "srpm" else package_format
     found = LinuxPackage(
         name=name,
@@ -111,7 +113,7 @@ def linux_package(
         relations=_relations(package, override, words),
         files=tuple(_files(declared_files(distribution, package_format), read)),
         user=user,
-        service=_service(definition, distribution, name, user, launcher, read),
+        service=_service(definition, distribution, name, user, launcher, read, checker),
         socket=_socket(definition, distribution, name, user, read),
         scripts=_scripts(package, override, read),
         launcher=launcher,
@@ -120,7 +122,7 @@ def linux_package(
         licences=_licences(package, source, read),
         changelog=read.bytes(package.changelog, "package", "changelog").decode(errors="replace") if package.changelog else "",
         meta=_meta(distribution, name, package_format),
-        lintian=_lintian(engine.runtime, package, words),
+        lintian=_lintian(engine.runtime, package, words, checker),
         epoch=stamp.epoch,
         nfpm=dict(package.nfpm),
         program=engine.go.binary if engine.runtime == "go" else engine.name,
@@ -130,10 +132,11 @@ def linux_package(
     return replace(found, relations=replace(found.relations, depends=(*depends, *own)))
 
 
-def _lintian(runtime: str, package: Package, package_format: str) -> dict[str, str]:
+def _lintian(runtime: str, package: Package, package_format: str, checker: Checker | None) -> dict[str, str]:
+    static = {"statically-linked-binary": _STATIC} if checker else {}
     if package_format == "rpm":
-        return {**_RPMLINT.get(runtime, {}), **package.lintian}
-    found = dict(_LINTIAN.get(runtime, {}))
+        return {**_RPMLINT.get(runtime, {}), **static, **package.lintian}
+    found = {**_LINTIAN.get(runtime, {}), **static}
     if not package.manual:
         found["no-manual-page"] = "The engine's makers wrote no manual page."
     return {**found, **package.lintian}
@@ -210,7 +213,13 @@ def _files(declared: Mapping[str, tuple[PackagedFile, tuple[str, ...]]], read: _
 
 
 def _service(
-    definition: Definition, distribution: Distribution, name: str, user: str, launcher: Launcher | None, read: _Reader
+    definition: Definition,
+    distribution: Distribution,
+    name: str,
+    user: str,
+    launcher: Launcher | None,
+    read: _Reader,
+    checker: Checker | None,
 ) -> ServiceUnit | None:
     engine, service = definition.engine, distribution.package.service
     if service is None:
@@ -219,9 +228,10 @@ def _service(
     environment = {**around.environment, **service.environment}
     command = list(service.command or (*(distribution.image.command or engine.command), *distribution.image.arguments))
     own = tuple(engine.command)
+    before = checker.before if checker else list
     if launcher is not None and tuple(command[: len(own)]) == own:
         # The launcher knows where the engine is and what it needs.
-        command, environment = [f"/usr/bin/{launcher.name}", *command[len(own) :]], dict(service.environment)
+        command, environment, before = [f"/usr/bin/{launcher.name}", *command[len(own) :]], dict(service.environment), list
     elif engine.runtime == "node":
         command = node_command(command, engine_home(engine))
     if not command[0].startswith("/"):
@@ -234,16 +244,31 @@ def _service(
         name=service.name or name,
         description=service.description or engine.title or engine.name,
         documentation=engine.documentation or engine.url,
-        command=tuple(command),
+        command=tuple(before(command)),
         user=user,
         restart=service.restart,
-        state_directory=service.state_directory,
+        state_directory=service.state_directory or (engine.name if checker else ""),
         runtime_directory=service.runtime_directory,
         kind="notify" if service.notify else "exec",
         working_directory=around.work,
         environment=environment,
-        unit=_unit(service, "service", read),
+        unit=_checked_unit(_unit(service, "service", read), checker, launcher, read),
+        final_exits=(REFUSED,) if checker else (),
     )
+
+
+def _checked_unit(unit: bytes | None, checker: Checker | None, launcher: Launcher | None, read: _Reader) -> bytes | None:
+    """A unit of the definition's own; raises `DefinitionError` where it would start the engine past its checker."""
+    if unit is None or checker is None:
+        return unit
+    ways = [checker.program, *filter(None, [checker.link, f"/usr/bin/{launcher.name}" if launcher else ""])]
+    if not any(way.encode() in unit for way in ways):
+        raise DefinitionError(
+            f"{read.where('package', 'service', 'unit')}: the unit starts the engine without asking for an entitlement",
+            why=f"it names none of {', '.join(ways)}",
+            hint=f"write ExecStart={checker.program} -- PROGRAM ARGUMENTS…, and RestartPreventExitStatus={REFUSED}",
+        )
+    return unit
 
 
 def _unit(block: Service, name: str, read: _Reader) -> bytes | None:
@@ -315,7 +340,7 @@ def _description(name: str, title: str, texts: Sequence[str]) -> str:
     return "\n".join([synopsis, *"\n\n".join(textwrap.fill(text, _WIDTH) for text in others).splitlines()])
 
 
-def _launcher(definition: Definition, interpreter: str) -> Launcher | None:
+def _launcher(definition: Definition, interpreter: str, checker: Checker | None) -> Launcher | None:
     engine = definition.engine
     language = engine.runtime
     if language not in ("python", "node") or not engine.command:
@@ -336,6 +361,7 @@ def _launcher(definition: Definition, interpreter: str) -> Launcher | None:
         work=posixpath.normpath(around.work) if around.work else "",
         path=around.path,
         environment=dict(around.environment),
+        checker=checker.program if checker else "",
     )
 
 

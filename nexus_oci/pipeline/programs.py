@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from nexus_oci.errors import BuildError
 from nexus_oci.oci.values import Platform
+from nexus_oci.pipeline.checker import is_checked
 
 _HEAD = 64 * 1024
 _MACHINES = {"386": 3, "arm": 40, "amd64": 62, "arm64": 183, "riscv64": 243, "ppc64le": 21, "s390x": 22}
@@ -52,6 +53,9 @@ class ProgramCheck:
     def run(self) -> None:
         """Raise `BuildError` for an entrypoint or health check that cannot start."""
         words = [*(self.config.get("Entrypoint") or ()), *(self.config.get("Cmd") or ())]
+        if is_checked(words):
+            self._program(words[0], "entitlement", [])
+            words = words[2:]
         if words:
             self._program(words[0], "engine.command", self._folders(words))
             self._script(words)

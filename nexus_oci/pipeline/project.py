@@ -15,6 +15,7 @@ from nexus_oci.errors import DefinitionError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.gzip import ENCODER
 from nexus_oci.oci.values import Platform
+from nexus_oci.pipeline.checker import BASE, checker_of
 from nexus_oci.pipeline.contexts import Stamp, StartingPoints, build_context, template_values
 from nexus_oci.pipeline.file_sizes import size_guard
 from nexus_oci.pipeline.local_images import LocalBase, LocalImages
@@ -213,6 +214,9 @@ def _build(
         toolbox=images.toolbox() if packs else None,
         build_platform=settings.build_platform,
         buildkit=settings.buildkit,
+        checker_base=images.base(BASE, settings.build_platform).image.local_name
+        if checker_of(definition, distribution)
+        else None,
     )
     template = f"{'sdk' if is_sdk else engine.runtime}.Dockerfile.j2"
     folders = template_folders(settings)

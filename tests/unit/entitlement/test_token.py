@@ -102,7 +102,7 @@ def test_a_refusal_says_what_why_and_what_to_do_and_is_a_failed_verification() -
         judge(CLAIMS, Site(tier="sovereign"), CLAIMS.not_before)
     assert str(caught.value).splitlines() == [
         "the entitlement is for the tier enterprise",
-        "  why: this engine was built for sovereign",
+        "  why: sovereign is the least that is asked for",
         "  do:  use the engine of the tier enterprise, or ask the vendor for an entitlement for sovereign",
     ]
     assert caught.value.exit_code == 4
