@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nexus_oci.cli.console import Console, human_size
 from nexus_oci.cli.options import access, transfer_options
 
+if TYPE_CHECKING:
+    from nexus_oci.oci.store import Store
+    from nexus_oci.pipeline.tier_check import Standard
+
 
 @click.command()
 @click.argument("destination", metavar="[HOST/NAMESPACE]", required=False)
 @click.option("--dist", type=click.Path(path_type=Path), help="The folder that a build left. Default: dist.")
 @click.option("--release", help="The version to push, where the store has several.")
+@click.option("--tier", help="The tier whose policy the release has to meet. Default: the definition's `tier`; else none.")
 @transfer_options
 @click.pass_obj
 def command(
@@ -21,13 +27,15 @@ def command(
     destination: str | None,
     dist: Path | None,
     release: str | None,
+    tier: str | None,
     plain_http: bool,
     ca_file: Path | None,
     jobs: int,
 ) -> None:
     """Push a release: images, artifacts, chart, and the release index. Names are written last.
 
-    Without HOST/NAMESPACE it goes where the definition's `registry` says.
+    Without HOST/NAMESPACE it goes where the definition's `registry` says. With --tier, or `tier:` in the definition, nothing is
+    sent of a release that its policy refuses (exit code 3); `check --policy` shows more.
 
     Prints the release by digest, then every name.
     """
@@ -38,6 +46,7 @@ def command(
 
     target = parse_destination(destination or _published(console))
     store = Store.open((dist or console.dist) / "oci")
+    standard = _held_to_policy(console, store, release, tier)
     with console.display() as display:
         display.step(StepChanged(step="push", state="started"))
         pushed = push_release(
@@ -50,6 +59,10 @@ def command(
         )
         note = f"{human_size(pushed.bytes_sent)} sent, {pushed.blobs_mounted} blobs mounted, {pushed.blobs_skipped} there already"
         display.step(StepChanged(step="push", state="done", note=note))
+    if standard is not None:
+        from nexus_oci.pipeline.tier_check import remember
+
+        remember(standard.cache, store, release)
     if console.as_json:
         fields = ("bytes_sent", "blobs_sent", "blobs_skipped", "blobs_mounted", "manifests_sent")
         console.data(
@@ -60,6 +73,32 @@ def command(
     console.result(str(pushed.release))
     for name in pushed.names:
         console.result(name)
+
+
+def _held_to_policy(console: Console, store: Store, release: str | None, tier: str | None) -> Standard | None:
+    """What the release was held to, and passed; None where nothing asks for that. Raises `PolicyError`."""
+    from nexus_oci.cli.policy_report import names_tier, standard_of
+
+    if tier is None and not names_tier(console):
+        return None
+    from nexus_oci.pipeline.push import find_release
+    from nexus_oci.pipeline.tier_check import check_store
+
+    standard = standard_of(console, tier)
+    if standard.tier is None:
+        return None
+    verdict = check_store(store, find_release(store, release)[0], standard)
+    verdict.enforce()
+    console.say(
+        f"the release meets the policy of the tier {standard.tier}: {len(verdict.asked)} gates, {len(verdict.proofs)} proofs"
+    )
+    for placed in verdict.waived:
+        one = placed.waiver
+        console.say(f"waived: {one.gate}, by {one.owner} until {one.until}: {one.reason}")
+    for finding in verdict.findings:
+        if finding.outcome == "warning":
+            console.say(f"warning: {finding.gate}: {finding.where}: {finding.value}; meant: {finding.limit}")
+    return standard
 
 
 def _published(console: Console) -> str:

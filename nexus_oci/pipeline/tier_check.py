@@ -25,6 +25,7 @@ from nexus_oci.oci.values import Descriptor, canonical_json, digest_of
 from nexus_oci.pipeline.attached import in_store
 from nexus_oci.pipeline.policy_facts import VERSION, Gathered, gather, release_subjects
 from nexus_oci.pipeline.proofs import Evidence, proofs_of, read_kept
+from nexus_oci.pipeline.push import find_release
 from nexus_oci.policy.facts import Fact
 from nexus_oci.policy.judging import Verdict, judge, known_tier
 from nexus_oci.policy.loading import TIER_GATES, WAIVERS_FILE, Policy, load_policy, read_waivers
@@ -123,8 +124,9 @@ def weights(source: Source, root: Descriptor) -> Fact:
     return {"release": version, "digest": str(root.digest), "images": sizes}
 
 
-def remember(cache: Path | None, source: Source, root: Descriptor) -> None:
+def remember(cache: Path | None, store: Store, version: str | None) -> None:
     """Note a release that was pushed: the next one's budget is counted from it."""
+    source, root = StoreEnd(store), find_release(store, version)[0]
     title = source.manifest(root).annotations.get(media_types.TITLE, "")
     if cache is not None and title:
         _write(_last(cache, title), weights(source, root))
