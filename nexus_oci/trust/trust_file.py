@@ -8,10 +8,17 @@
         distributions: [runtime, container]
     openpgp:
       - certificate: release.asc       # of the signatures of lists of files and of charts; limits as above
+    notation:
+      - roots: company-ca.pem          # of the signatures of Notation; limits as above
+        subjects: ["C=DE, ST=BE, O=Example, CN=release"]      # of leaves; what is left out may be anything
+    identities:
+      - identity: https://ci.example/release@main             # of signatures by identity; limits as above
+        issuer: https://ci.example
+        trusted-root: trusted_root.json                       # of a Sigstore instance; the public one's unless given
     builders:
       - https://ci.example/release     # who may have built it, as its provenance says; `*` stands for anything
     revoked:
-      - sha256:...                     # the digest of a manifest or blob, or a key's fingerprint
+      - sha256:...                     # the digest of a manifest or blob, or a key's or certificate's fingerprint
 
 A list of what is revoked may also be a file of its own, with a digest in each line, and `#` before remarks.
 """
@@ -22,7 +29,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -30,6 +37,10 @@ from nexus_oci.definition import yaml_nodes
 from nexus_oci.errors import DefinitionError
 from nexus_oci.oci.values import Digest
 from nexus_oci.trust.verification import Limited, Trust, TrustedCertificate, TrustedKey, trusted_certificates, trusted_file
+
+if TYPE_CHECKING:
+    from nexus_oci.trust.authorities import TrustedAuthority
+    from nexus_oci.trust.keyless import TrustedIdentity
 
 
 def read_trust(path: Path) -> Trust:
@@ -42,13 +53,15 @@ def read_trust(path: Path) -> Trust:
         revoked = frozenset(map(Digest, document.revoked))
     except ValidationError as error:
         raise _faulty(path, [f"{path}: {_place(fault['loc'])}: {fault['msg']}" for fault in error.errors()]) from None
-    if not document.model_fields_set & {"keys", "openpgp"}:
-        raise _faulty(path, ["it names no key: give `keys` or `openpgp` an entry"])
+    if not document.model_fields_set & {"keys", "openpgp", "notation", "identities"}:
+        raise _faulty(path, ["it names no key: give `keys`, `openpgp`, `notation` or `identities` an entry"])
     return Trust(
         keys=tuple(_trusted(entry, path.parent) for entry in document.keys),
         certificates=tuple(one for entry in document.openpgp for one in _trusted_certificates(entry, path.parent)),
         revoked=revoked,
         builders=document.builders,
+        authorities=tuple(_authority(entry, path.parent) for entry in document.notation),
+        identities=tuple(_identity(entry, path.parent) for entry in document.identities),
     )
 
 
@@ -105,11 +118,24 @@ class _OpenPgpEntry(_Limits):
     certificate: str
 
 
+class _AuthorityEntry(_Limits):
+    roots: str
+    subjects: _Patterns = None
+
+
+class _IdentityEntry(_Limits):
+    identity: str
+    issuer: str
+    trusted_root: str | None = None
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     keys: tuple[_Entry, ...] = ()
     openpgp: tuple[_OpenPgpEntry, ...] = ()
+    notation: tuple[_AuthorityEntry, ...] = ()
+    identities: tuple[_IdentityEntry, ...] = ()
     revoked: tuple[Annotated[str, AfterValidator(_hexadecimal)], ...] = ()
     builders: tuple[str, ...] = ()
 
@@ -120,6 +146,19 @@ def _trusted(entry: _Entry, folder: Path) -> TrustedKey:
 
 def _trusted_certificates(entry: _OpenPgpEntry, folder: Path) -> list[TrustedCertificate]:
     return [_limited(found, entry) for found in trusted_certificates(folder / entry.certificate)]
+
+
+def _authority(entry: _AuthorityEntry, folder: Path) -> TrustedAuthority:
+    from nexus_oci.trust.authorities import trusted_authority
+
+    return _limited(trusted_authority(folder / entry.roots, entry.subjects or ()), entry)
+
+
+def _identity(entry: _IdentityEntry, folder: Path) -> TrustedIdentity:
+    from nexus_oci.trust.keyless import trusted_identity
+
+    root = folder / entry.trusted_root if entry.trusted_root is not None else None
+    return _limited(trusted_identity(entry.identity, entry.issuer, root), entry)
 
 
 _L = TypeVar("_L", bound=Limited)

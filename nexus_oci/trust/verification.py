@@ -18,6 +18,8 @@ from nexus_oci.oci.values import Digest
 from nexus_oci.trust.keys import PublicKey, read_public_key, read_small
 
 if TYPE_CHECKING:
+    from nexus_oci.trust.authorities import TrustedAuthority
+    from nexus_oci.trust.keyless import TrustedIdentity
     from nexus_oci.trust.openpgp_verification import Certificate
 
 
@@ -81,12 +83,15 @@ class Trust:
 
     `certificates` are the same for what OpenPGP signs: lists of files, and charts. `builders` are who may have built what is
     verified, by the `builder.id` of its SLSA provenance, as patterns; where there are any, everything needs a provenance.
+    `authorities` and `identities` are believed as keys are: for Notation's signatures, and for those by identity (keyless).
     """
 
     keys: tuple[TrustedKey, ...]
     certificates: tuple[TrustedCertificate, ...] = ()
     revoked: frozenset[Digest] = field(default_factory=frozenset)
     builders: tuple[str, ...] = ()
+    authorities: tuple[TrustedAuthority, ...] = ()
+    identities: tuple[TrustedIdentity, ...] = ()
 
     def usable(self) -> tuple[TrustedKey, ...]:
         """The keys that are not revoked."""
@@ -103,6 +108,10 @@ class Trust:
     def with_revoked(self, digests: Iterable[Digest]) -> Trust:
         """More that is revoked."""
         return replace(self, revoked=self.revoked | set(digests))
+
+    def with_certified(self, authorities: Sequence[TrustedAuthority], identities: Sequence[TrustedIdentity]) -> Trust:
+        """More authorities of Notation's signatures, and identities."""
+        return replace(self, authorities=(*self.authorities, *authorities), identities=(*self.identities, *identities))
 
     def with_keys(self, keys: Sequence[TrustedKey]) -> Trust:
         """More keys beside those that are there."""
