@@ -8,8 +8,10 @@ import os
 from pathlib import Path
 
 import pytest
+from pysequoia import CipherSuite
 
 from nexus_oci.oci.store import Store
+from tests.support.openpgp_keys import armored, make_key
 from tests.unit.cli.conftest import RunProgram, release
 
 
@@ -182,3 +184,49 @@ def test_build_wants_a_key_before_anything_about_it(run: RunProgram, tmp_path: P
 def test_build_reads_its_key_before_it_builds(run: RunProgram, tmp_path: Path) -> None:
     done = run("-C", tmp_path, "build", "--sign", tmp_path / "none.key")
     assert (done.code, "the signing key cannot be read" in done.err) == (2, True)
+
+
+@pytest.fixture
+def openpgp(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An OpenPGP key in release.key, with its certificate in release.asc."""
+    monkeypatch.delenv("NEXUS_OCI_OPENPGP_KEY", raising=False)
+    folder = tmp_path_factory.mktemp("openpgp")
+    made = make_key(CipherSuite.Cv25519)
+    (folder / "release.key").write_bytes(armored(made))
+    (folder / "release.asc").write_text(str(made.extract_certificate()))
+    return folder
+
+
+def test_an_openpgp_key_alone_signs_the_list_of_files_and_nothing_else(run: RunProgram, signed: Path, openpgp: Path) -> None:
+    before = Store.open(signed / "dist" / "oci").entries()
+    done = run("-C", signed, "sign", "--openpgp-key", openpgp / "release.key")
+    assert (done.code, "no manifest was signed" in done.err, "SHA256SUMS.asc" in done.err) == (0, True, True)
+    assert Store.open(signed / "dist" / "oci").entries() == before
+    certificate = ("--openpgp-certificate", openpgp / "release.asc")
+    found = run("-C", signed, "--json", "verify", *certificate, "--key", signed / "release.pub")
+    assert found.code == 0, found.err
+    assert set(json.loads(found.out)["files"]) == {"SHA256SUMS", "SHA256SUMS.asc"}
+    for name in ("SHA256SUMS", "SHA256SUMS.asc", "x.deb"):
+        assert run("verify", signed / "dist" / name, *certificate).code == 0
+
+
+def test_a_list_that_lacks_the_signature_of_one_kind_of_key_that_is_trusted_is_refused(
+    run: RunProgram, signed: Path, openpgp: Path
+) -> None:
+    both = ("--openpgp-certificate", openpgp / "release.asc", "--key", signed / "release.pub")
+    refused = run("-C", signed, "verify", *both)
+    assert (refused.code, "no" in refused.err, "SHA256SUMS.asc" in refused.err) == (4, True, True)
+    assert run("-C", signed, "sign", "--openpgp-key", openpgp / "release.key", "--key", signed / "release.key").code == 0
+    assert run("-C", signed, "verify", *both).code == 0
+    (signed / "dist" / "SHA256SUMS.sig").unlink()
+    assert run("-C", signed, "verify", *both).code == 4
+    assert run("-C", signed, "verify", *both[:2]).code == 0
+
+
+def test_what_an_openpgp_key_cannot_sign_is_said(run: RunProgram, project: Path, openpgp: Path) -> None:
+    refused = run("-C", project, "sign", "localhost:1/team/releases:1.0.0", "--openpgp-key", openpgp / "release.key")
+    assert (refused.code, "a registry has none" in refused.err, "nexus-oci build" in refused.err) == (2, True, True)
+    refused = run("-C", project, "sign")
+    assert (refused.code, "no key was given to sign with" in refused.err) == (2, True)
+    done = run("-C", project, "sign", "--openpgp-key", openpgp / "release.key")
+    assert (done.code, "there is no SHA256SUMS here" in done.err) == (0, True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pysequoia import CipherSuite
 
 from nexus_oci.errors import DefinitionError, UsageError
 from nexus_oci.trust.keys import generate
 from nexus_oci.trust.verification import Trust, TrustedKey, load_trust, read_revoked, trusted_file
+from tests.support.openpgp_keys import make_key
 
 KEY = generate().public
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
@@ -48,10 +50,24 @@ revoked: ["sha256:{"0" * 64}"]
     assert found.revoked == {"sha256:" + "0" * 64}
 
 
+def test_a_file_names_openpgp_certificates_with_limits_of_their_own(trust_file: Path) -> None:
+    made = [make_key(CipherSuite.Cv25519).extract_certificate() for _ in range(2)]
+    (trust_file.parent / "ring.gpg").write_bytes(b"".join(map(bytes, made)))
+    trust_file.write_text("openpgp: [{certificate: ring.gpg, name: ours, not-after: 2026-06-01, repositories: ['charts/*']}]\n")
+    found = load_trust(trust_file)
+    assert found.keys == ()
+    assert [one.fingerprint for one in found.certificates] == [one.fingerprint.upper() for one in made]
+    first = found.certificates[0]
+    assert first.refusal(["host/ns/charts/a"], None, JUNE - timedelta(days=1)) is None
+    assert first.refusal(["host/ns/charts/a"], None, JUNE) == "the key ours expired on 2026-06-01 00:00 UTC"
+    assert "for the repositories charts/*" in (first.refusal(["host/ns/engine"], None, JUNE - timedelta(days=1)) or "")
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("", "empty"),
+        ("revoked: []", "it names no key"),
         ("keys: 1", "keys"),
         ("keys: [{}]", "keys.0.key"),
         ("keys: [{key: release.pub, not-befor: 2026-01-01}]", "not-befor"),
