@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from nexus_oci.admission.rules import Key, Rules, Scope, Written, refuse_attestations, require_keys, yaml_text
+from nexus_oci.admission.rules import Key, Rules, Scope, Written, refuse_attestations, refuse_audit, require_keys, yaml_text
 
 Checker = Literal["nexus-oci", "cosign"]
 FOLDER = "/opt/containerd/image-verifier"
@@ -35,6 +35,7 @@ def containerd_files(rules: Rules, checker: Checker = "nexus-oci", folder: str =
     Raises `UsageError` where nothing could be checked, or attestations are demanded.
     """
     require_keys(rules, "containerd's verifier")
+    refuse_audit(rules, "containerd's verifier")
     refuse_attestations(rules, "containerd's verifier", "it is called for every pull, and checks signatures only")
     script = (
         _HEAD.format(name=rules.name, folder=rules.slug)

@@ -13,8 +13,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from nexus_oci.admission.rules import Key, Mirror, Rules, Written, refuse_attestations, require_keys, yaml_text
-from nexus_oci.errors import UsageError
+from nexus_oci.admission.rules import Key, Mirror, Rules, Written, refuse_attestations, refuse_audit, require_keys, yaml_text
 
 _REJECT = [{"type": "reject"}]
 _ACCEPT = [{"type": "insecureAcceptAnything"}]
@@ -28,8 +27,7 @@ def containers_policy(rules: Rules, *, refuse_others: bool = False, any_tag: boo
     """
     require_keys(rules, "policy.json")
     refuse_attestations(rules, "policy.json", "it knows signatures only")
-    if rules.audit:
-        raise UsageError("policy.json cannot merely report", why="it accepts or refuses", hint="leave --audit away for it")
+    refuse_audit(rules, "policy.json")
     scopes: dict[str, list[dict[str, Any]]] = dict.fromkeys(_closed(rules), _REJECT)
     for scope in rules.scopes:
         scopes |= _scoped(rules, scope.repository, _signed(scope.keys, {"type": "matchRepository"}))

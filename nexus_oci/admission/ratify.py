@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from nexus_oci.admission.notation import trust_policy
-from nexus_oci.admission.rules import Rules, Written, refuse_attestations, require_keys, yaml_text
+from nexus_oci.admission.rules import Rules, Written, refuse_attestations, refuse_audit, require_keys, yaml_text
 from nexus_oci.errors import UsageError
 
 _API = "config.ratify.deislabs.io/v1beta1"
@@ -26,6 +26,7 @@ _HEAD = (
 
 def ratify_objects(rules: Rules) -> list[Written]:
     """The file of all objects. Raises `UsageError` where nothing could be checked, or a name is one that Ratify does not take."""
+    refuse_audit(rules, "Ratify")
     refuse_attestations(rules, "Ratify", "its cosign verifier reads signatures only")
     if not rules.authorities:
         require_keys(rules, "Ratify")

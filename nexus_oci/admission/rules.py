@@ -145,6 +145,12 @@ def refuse_attestations(rules: Rules, kind: str, why: str) -> None:
         )
 
 
+def refuse_audit(rules: Rules, kind: str) -> None:
+    """Raise `UsageError` where violations are to be reported by something that only accepts or refuses."""
+    if rules.audit:
+        raise UsageError(f"{kind} cannot merely report", why="it accepts or refuses", hint="leave --audit away for it")
+
+
 def yaml_text(documents: Sequence[Any], head: Sequence[str]) -> str:
     """Documents as YAML with long texts in block style, below lines of comment."""
     import yaml
