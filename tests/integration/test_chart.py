@@ -122,6 +122,8 @@ VALUE_SETS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
 }
 
+VALUE_SETS["entitlement"] = ({"entitlement": {"secretName": "engine-licence", "key": "licence.token"}}, DEFAULT)
+
 HTTP_ROUTE = {
     "type": "object",
     "additionalProperties": False,
@@ -309,6 +311,37 @@ def test_new_files_make_new_pods_and_nothing_else_does() -> None:
         return str(template["metadata"]["annotations"]["checksum/config"])
 
     assert checksum("info", 1) == checksum("info", 2) != checksum("warn", 2)
+
+
+def test_an_entitlement_is_mounted_from_its_secret_into_every_pod_that_starts_the_engine() -> None:
+    rendered = helm_render(CHART, VALUE_SETS["entitlement"][0])
+    (hook,) = [item for item in rendered.objects if item["kind"] == "Pod"]
+    for pod in (rendered.one("Deployment")["spec"]["template"]["spec"], hook["spec"]):
+        (container,) = pod["containers"]
+        (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "entitlement"]
+        assert volume["secret"] == {
+            "secretName": "engine-licence", "defaultMode": 0o444, "items": [{"key": "licence.token", "path": "token"}],
+        }  # fmt: skip
+        (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "entitlement"]
+        assert mount == {"name": "entitlement", "mountPath": "/run/nexus-entitlement", "readOnly": True}
+        assert container["env"] == [{"name": "NEXUS_ENTITLEMENT_FILE", "value": "/run/nexus-entitlement/token"}]
+
+
+def test_an_entitlement_stands_beside_the_values_own_environment() -> None:
+    values = {"entitlement": {"secretName": "licence"}, "extraEnv": [{"name": "A", "value": "b"}]}
+    (container,) = helm_render(CHART, values).one("Deployment")["spec"]["template"]["spec"]["containers"]
+    assert [entry["name"] for entry in container["env"]] == ["NEXUS_ENTITLEMENT_FILE", "A"]
+
+
+@pytest.mark.parametrize("name", ["default", "files and extras"])
+def test_without_an_entitlement_nothing_is_said_of_one(name: str) -> None:
+    assert "entitlement" not in json.dumps(helm_render(CHART, VALUE_SETS[name][0]).objects)
+
+
+@pytest.mark.parametrize("values", [{"secretName": "A_B"}, {"key": ""}, {"key": "a/b"}, {"secret": "x"}])
+def test_an_entitlement_that_names_no_secret_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(HelmRefusedError, match="entitlement"):
+        helm_render(CHART, {"entitlement": values})
 
 
 def test_a_deployment_that_is_scaled_fixes_no_number_of_replicas() -> None:

@@ -127,3 +127,31 @@ seccompProfile:
 {{- end -}}
 {{- toYaml $constraints -}}
 {{- end -}}
+
+{{/* The entitlement's token, as a file of a Secret, for what asks for it before the engine starts. Nothing without a Secret. */}}
+{{- define "nexus-engine.entitlementEnv" -}}
+{{- if .Values.entitlement.secretName -}}
+- name: NEXUS_ENTITLEMENT_FILE
+  value: /run/nexus-entitlement/token
+{{- end -}}
+{{- end -}}
+
+{{- define "nexus-engine.entitlementMount" -}}
+{{- if .Values.entitlement.secretName -}}
+- name: entitlement
+  mountPath: /run/nexus-entitlement
+  readOnly: true
+{{- end -}}
+{{- end -}}
+
+{{- define "nexus-engine.entitlementVolume" -}}
+{{- if .Values.entitlement.secretName -}}
+- name: entitlement
+  secret:
+    secretName: {{ .Values.entitlement.secretName }}
+    defaultMode: 0444
+    items:
+      - key: {{ .Values.entitlement.key | quote }}
+        path: token
+{{- end -}}
+{{- end -}}
