@@ -15,7 +15,7 @@ from nexus_oci.cli.options import access, transfer_options
 from nexus_oci.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
-    from nexus_oci.oci.values import Descriptor
+    from nexus_oci.oci.values import Descriptor, Digest
     from nexus_oci.pipeline.registries import Access
     from nexus_oci.pipeline.verify import Believed, Verification
     from nexus_oci.transfer.ends import Source
@@ -33,8 +33,17 @@ _PATH = click.Path(path_type=Path, exists=True, dir_okay=False)
     "--openpgp-certificate", "certificates", type=_PATH, multiple=True, help="An OpenPGP certificate, or several; repeatable."
 )
 @click.option("--signature", type=_PATH, help="The signature of FILE. Default: FILE.sig, FILE.asc or FILE.prov.")
+@click.option(
+    "--builder-id",
+    "builders",
+    metavar="URI",
+    multiple=True,
+    help="Who may have built it, as its provenance says; `*` is anything.",
+)
+@click.option("--revoked", type=_PATH, multiple=True, help="A list of digests that are refused: of manifests, blobs, or keys.")
 @click.option("--offline", is_flag=True, help="Open no connection: only what is on this disk can be verified.")
 @click.option("--shallow", is_flag=True, help="Manifests and signatures only; no blobs.")
+@click.option("--unpack", is_flag=True, help="Unpack the layers of signed images too, and compare them with their configs.")
 @click.option("--verbose", "-v", is_flag=True, help="Say each step on stderr.")
 @transfer_options
 @click.pass_obj
@@ -46,8 +55,11 @@ def command(
     trust_file: Path | None,
     certificates: tuple[Path, ...],
     signature: Path | None,
+    builders: tuple[str, ...],
+    revoked: tuple[Path, ...],
     offline: bool,
     shallow: bool,
+    unpack: bool,
     verbose: bool,
     plain_http: bool,
     ca_file: Path | None,
@@ -55,15 +67,22 @@ def command(
 ) -> None:
     """Read everything that a release holds, in a store or a registry, recompute every digest and size, and check who signed it.
 
-    1. The reference is resolved to a digest, once. 2. Every manifest is read and hashed. 3. Every blob too. 4. Images are what
-    their configs say. 5. Artifacts refer to an index of the release. 6. With --key or --trust, the root and every part of a
-    release has to be signed by a trusted key, and SHA256SUMS beside a store too. 7. With an OpenPGP certificate, every chart has
-    to have a good provenance file, and SHA256SUMS a good SHA256SUMS.asc. Of a FILE the detached signature is checked, or that of
-    the SHA256SUMS which lists it.
+    1. The reference is resolved to a digest, once. 2. Every manifest is read: raw bytes, size, digest. 3. So is every child,
+    referrer and blob; images are what their configs say. 4. With --key or --trust, the root and every part of a release has to be
+    signed by a trusted key, over that very digest, and SHA256SUMS beside a store too; with an OpenPGP certificate, every chart
+    has to have a good provenance file, and SHA256SUMS a good SHA256SUMS.asc. 5. Statements are of the type that they are said to
+    be, and with --builder-id everything has a provenance by that builder. 6. No key has expired, and nothing is revoked. Of a
+    FILE the detached signature is checked, or that of the SHA256SUMS which lists it.
     """
     from nexus_oci.pipeline.verify import verify_release
 
     trust = _trust(keys, trust_file, certificates)
+    gone = _revoked(revoked)
+    if builders and trust is None:
+        raise UsageError(
+            "--builder-id needs a key", why="anybody can write a provenance", hint="name whose word counts with --key"
+        )
+    trust = trust.with_builders(builders).with_revoked(gone) if trust else None
     file = _file(console, target)
     if file is not None:
         _verify_file(console, file, trust, signature)
@@ -72,7 +91,14 @@ def command(
         raise UsageError("--signature is for a FILE", why="the signatures of a release are in its store or registry")
     source, root, believed, folder = _open(console, target, release, trust, offline, access(console, plain_http, ca_file))
     result = verify_release(
-        source, root, believed, shallow=shallow, jobs=jobs, on_step=console.say if verbose else lambda _: None
+        source,
+        root,
+        believed,
+        shallow=shallow,
+        unpack=unpack,
+        revoked=gone,
+        jobs=jobs,
+        on_step=console.say if verbose else lambda _: None,
     )
     signers = _check_sums(folder, trust, result, shallow=shallow)
     _report(console, target, root, result, signers)
@@ -86,6 +112,14 @@ def _trust(keys: Sequence[Path], trust_file: Path | None, certificates: Sequence
     trust = load_trust(trust_file) if trust_file else Trust(keys=())
     trust = trust.with_certificates([found for path in certificates for found in trusted_certificates(path)])
     return trust.with_keys([trusted_file(path) for path in keys])
+
+
+def _revoked(paths: Sequence[Path]) -> frozenset[Digest]:
+    if not paths:
+        return frozenset()
+    from nexus_oci.trust.verification import read_revoked
+
+    return frozenset().union(*map(read_revoked, paths))
 
 
 def _file(console: Console, target: str | None) -> Path | None:
@@ -118,6 +152,7 @@ def _open(
     from nexus_oci.cli.session import find_store, only_root
     from nexus_oci.oci.reference import Reference
     from nexus_oci.pipeline.attached import in_registry, in_store
+    from nexus_oci.pipeline.read_once import ReadOnce
     from nexus_oci.pipeline.subjects import place_of, store_repository
     from nexus_oci.pipeline.verify import Believed
     from nexus_oci.transfer.store_end import StoreEnd
@@ -137,13 +172,14 @@ def _open(
             f"{target} is in a registry, and --offline forbids to ask it",
             hint="pull it first, and verify what was pulled",
         )
-    end = registries.end(reference)
-    root = end.resolve(reference.target)
-    prefix, repository = place_of(reference, end.manifest(root))
+    once = ReadOnce(registries.reading_end(reference))
+    root = once.resolve(reference.target)
+    prefix, repository = place_of(reference, once.manifest(root))
     if trust is None:
-        return end, root, None, None
-    believed = Believed(trust=trust, now=now, locate=in_registry(end), repository=repository, prefix=prefix)
-    return end, root, believed, None
+        return once, root, None, None
+    tag = reference.tag if reference.digest is None else None
+    believed = Believed(trust=trust, now=now, locate=in_registry(once), repository=repository, prefix=prefix, tag=tag)
+    return once, root, believed, None
 
 
 def _check_sums(folder: Path | None, trust: Trust | None, result: Verification, *, shallow: bool) -> dict[str, str]:
@@ -169,6 +205,7 @@ def _report(console: Console, target: str | None, root: Descriptor, result: Veri
                 "size": result.size,
                 "faults": result.faults,
                 "verified": not result.faults,
+                "steps": result.steps,
                 "signatures": [one.to_json() for one in checked],
                 "charts": [one.to_json() for one in result.charts],
                 "files": {name.removesuffix(".sig"): key for name, key in sums.items()},

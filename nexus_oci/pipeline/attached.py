@@ -1,11 +1,15 @@
-"""The signatures attached to a manifest, in a store or a registry, as they were found: nothing of them is believed yet."""
+"""The signatures attached to a manifest, in a store or a registry, as they were found: nothing of them is believed yet.
+
+Whoever may write to the place may attach what he likes: how much of it is read has limits, and what is beyond them is a fault.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from nexus_oci.errors import NexusError, NotFoundError, VerificationError
 from nexus_oci.oci import media_types
@@ -15,76 +19,138 @@ from nexus_oci.pipeline.subjects import ARTIFACT_TYPES
 from nexus_oci.transfer.ends import Source
 from nexus_oci.trust.cosign import SimpleSignature, signature_layers, signature_tag, signed_by_tag
 from nexus_oci.trust.dsse import BUNDLE, PREDICATE, SIGNATURE, Bundle, read_bundle
+from nexus_oci.trust.keyless import CertifiedBundle, read_certified
+from nexus_oci.trust.notation import ENVELOPE, NOTATION
 
 _LARGEST_BUNDLE = 64 << 20
 """Bytes. A bundle may hold an SBOM that lists every file."""
+_LARGEST_PAYLOAD = 64 << 10
+_LARGEST_ENVELOPE = 1 << 20
+_TOO_MANY = "let the registry's administrator remove what does not belong there"
+MOST_SIGNATURES = 256
+"""Signatures under one tag that are read. With more, none is: keys are few, and each payload is a question."""
+MOST_REFERRERS = 1024
+"""Manifests that may refer to one manifest. With more, none is read."""
 Locate = Callable[[Digest], Sequence[Descriptor]]
 """Finds the images of signatures that stand under a manifest's `.sig` tags."""
 
 
 @dataclass(kw_only=True)
 class Attached:
-    """Signatures as they were read; `faults` are those that could not be, `others` what is of a kind that is not judged here."""
+    """Signatures as they were read; `faults` are those that could not be, `others` what is of a kind that is not judged here.
+
+    `labels` are what the carriers of the bundles, in their order, say of the type of what is in them. `envelopes` are Notation's
+    signatures, and `certified` are bundles with a certificate.
+    """
 
     simple: list[SimpleSignature] = field(default_factory=list)
     bundles: list[Bundle] = field(default_factory=list)
+    labels: list[str | None] = field(default_factory=list)
+    envelopes: list[bytes] = field(default_factory=list)
+    certified: list[CertifiedBundle] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
 
 
-def read_attached(source: Source, locate: Locate, digest: Digest, *, only_signatures: bool = False) -> Attached:
+def read_attached(
+    source: Source,
+    locate: Locate,
+    digest: Digest,
+    *,
+    only_signatures: bool = False,
+    also: Container[str] = (),
+    payloads: Mapping[Digest, bytes] = MappingProxyType({}),
+) -> Attached:
     """Every signature attached to a manifest, under a tag or by reference. What cannot be read becomes a fault.
 
-    With `only_signatures` bundles are left alone whose manifests say that they hold something else, such as an SBOM.
+    With `only_signatures` bundles are left alone that are said to hold something else, such as an SBOM, but for the types in
+    `also`. `payloads` are payloads by their digests that need not be read to be known.
     """
     found = Attached()
     try:
-        _read_tagged(source, locate, digest, found)
+        for descriptor in locate(digest):
+            found.simple += [one for one in read_signatures(source, descriptor, payloads) if one not in found.simple]
     except NexusError as error:
         found.faults.append(f"the signatures of {digest} (tag) cannot be read: {error.what}")
     try:
-        _read_referrers(source, digest, found, only_signatures=only_signatures)
+        _read_referrers(source, digest, found, lambda kind: not only_signatures or kind == SIGNATURE or kind in also)
     except NexusError as error:
         found.faults.append(f"the signatures of {digest} (referrers) cannot be read: {error.what}")
     return found
 
 
-def _read_tagged(source: Source, locate: Locate, digest: Digest, found: Attached) -> None:
-    for descriptor in locate(digest):
-        found.simple += [one for one in read_signatures(source, descriptor) if one not in found.simple]
+def read_signatures(
+    source: Source, image: Descriptor, payloads: Mapping[Digest, bytes] = MappingProxyType({})
+) -> list[SimpleSignature]:
+    """The signatures in an image under a `.sig` tag; raises `VerificationError` where one is damaged, or there are too many.
 
-
-def read_signatures(source: Source, image: Descriptor) -> list[SimpleSignature]:
-    """The signatures in an image under a `.sig` tag; raises `VerificationError` where one is damaged."""
+    A payload that several keys signed is read once, and one in `payloads` not at all.
+    """
     layers = signature_layers(source.manifest(image))
-    return [SimpleSignature(payload=read_blob(source, layer), signature=signature) for layer, signature in layers]
+    if len(layers) > MOST_SIGNATURES:
+        raise VerificationError(
+            f"{image.digest} has {len(layers)} signatures", why=f"at most {MOST_SIGNATURES} are read", hint=_TOO_MANY
+        )
+    known = dict(payloads)
+    for layer, _ in layers:
+        if len(known.get(layer.digest, b"")) != layer.size:
+            known[layer.digest] = read_blob(source, layer, limit=_LARGEST_PAYLOAD)
+    return [SimpleSignature(payload=known[layer.digest], signature=signature) for layer, signature in layers]
 
 
-def _read_referrers(source: Source, digest: Digest, found: Attached, *, only_signatures: bool) -> None:
-    for descriptor in source.referrers(digest):
+def _read_referrers(source: Source, digest: Digest, found: Attached, wanted: Callable[[str], bool]) -> None:
+    listed = source.referrers(digest)
+    if len(listed) > MOST_REFERRERS:
+        raise VerificationError(
+            f"{len(listed)} manifests refer to {digest}", why=f"at most {MOST_REFERRERS} are read", hint=_TOO_MANY
+        )
+    for descriptor in listed:
+        label = descriptor.annotations.get(PREDICATE)
+        if descriptor.artifact_type == BUNDLE and label and not wanted(label):
+            found.others.append(f"a bundle of type {label} was not read")
+            continue
         manifest = source.manifest(descriptor)
-        said = manifest.annotations.get(PREDICATE, SIGNATURE)
-        if manifest.artifact_type == BUNDLE and only_signatures and said != SIGNATURE:
-            found.others.append(f"a bundle of type {said} was not read")
+        label = manifest.annotations.get(PREDICATE)
+        if manifest.subject is None or manifest.subject.digest != digest:
+            found.others.append(f"{descriptor.digest} is listed among what refers to {digest}, and does not")
+        elif manifest.artifact_type == BUNDLE and not wanted(label or SIGNATURE):
+            found.others.append(f"a bundle of type {label} was not read")
         elif manifest.artifact_type == BUNDLE:
-            _read_bundle(source, manifest, found)
+            _read_bundle(source, manifest, label, found)
+        elif manifest.artifact_type == NOTATION:
+            _read_envelope(source, manifest, found)
         elif manifest.artifact_type not in ARTIFACT_TYPES:
             found.others.append(f"{descriptor.digest}, which refers to {digest}, is of type {manifest.artifact_type}")
 
 
-def _read_bundle(source: Source, manifest: Manifest, found: Attached) -> None:
+def _read_bundle(source: Source, manifest: Manifest, label: str | None, found: Attached) -> None:
     name = f"the bundle {manifest.descriptor.digest}"
     try:
         if len(manifest.layers) != 1:
             raise VerificationError(f"it has {len(manifest.layers)} layers")
-        bundle = read_bundle(read_blob(source, manifest.layers[0], limit=_LARGEST_BUNDLE))
+        data = read_blob(source, manifest.layers[0], limit=_LARGEST_BUNDLE)
+        bundle = read_bundle(data)
+        certified = read_certified(data) if bundle is None else None
     except NexusError as error:
         found.faults.append(f"{name} cannot be read: {error.what}")
         return
-    if bundle is None:
-        found.others.append(f"{name} was made with a certificate")
-    else:
+    if certified is not None:
+        found.certified.append(certified)
+    elif bundle is not None:
         found.bundles.append(bundle)
+        found.labels.append(label)
+
+
+def _read_envelope(source: Source, manifest: Manifest, found: Attached) -> None:
+    name = f"the signature {manifest.descriptor.digest}, of Notation,"
+    kinds = [layer.media_type for layer in manifest.layers]
+    if kinds != [ENVELOPE]:
+        found.others.append(f"{name} is in another envelope than JWS: {', '.join(kinds)[:100] or 'none'}")
+        return
+    try:
+        found.envelopes.append(read_blob(source, manifest.layers[0], limit=_LARGEST_ENVELOPE))
+    except NexusError as error:
+        found.faults.append(f"{name} cannot be read: {error.what}")
 
 
 def read_blob(source: Source, blob: Descriptor, *, limit: int = MAX_MANIFEST_SIZE) -> bytes:

@@ -11,7 +11,8 @@ from nexus_oci.oci.reference import Reference
 
 if TYPE_CHECKING:
     from nexus_oci.registry.client import RegistryClient
-    from nexus_oci.registry.end import RegistryEnd
+    from nexus_oci.registry.end import ReadingEnd, RegistryEnd
+    from nexus_oci.registry.settings import RegistrySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +27,25 @@ class Access:
 
     def client(self, host: str) -> RegistryClient:
         """A client of one host."""
+        from nexus_oci.registry.client import RegistryClient
+
+        return RegistryClient(host, self.settings())
+
+    def reading_end(self, reference: Reference) -> ReadingEnd:
+        """The repository of a reference, to be read only: that loads less."""
+        from nexus_oci.registry.end import ReadingEnd
+        from nexus_oci.registry.reading import RegistryReader
+
+        return ReadingEnd(RegistryReader(reference.host, self.settings()), reference.repository)
+
+    def settings(self) -> RegistrySettings:
+        """All of this, as a client takes it."""
         from nexus_oci.bases.host import default_cache
         from nexus_oci.registry.certificates import ClientCertificate, certificate_folders
-        from nexus_oci.registry.client import RegistryClient
         from nexus_oci.registry.settings import RegistrySettings, docker_config_file
 
         own = self.client_certificate
-        settings = RegistrySettings(
+        return RegistrySettings(
             docker_config=docker_config_file(self.environment),
             ca_file=self.ca_file,
             client_certificate=ClientCertificate(certificate=own[0], key=own[1]) if own else None,
@@ -41,7 +54,6 @@ class Access:
             insist_on_plain_http=self.insist_on_plain_http,
             journal=default_cache(self.environment, Path.home()) / "uploads",
         )
-        return RegistryClient(host, settings)
 
     def end(self, reference: Reference) -> RegistryEnd:
         """The repository of a reference, as an end of a transfer."""

@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from nexus_oci.errors import VerificationError
@@ -59,7 +60,7 @@ class Bundle:
             return False
         return said.predicate_type == SIGNATURE and said.subjects == (digest,)
 
-    @property
+    @cached_property
     def statement(self) -> Statement:
         """What the signed bytes say; raises `VerificationError` where that is no statement, version 1."""
         try:
