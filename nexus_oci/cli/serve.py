@@ -46,10 +46,10 @@ def command(
     insecure_http: bool,
     verbose: bool,
 ) -> None:
-    """Serve what a build left, an OCI layout, or a bundle, as a read-only registry; Ctrl-C ends it.
+    """Serve what a build left, an OCI layout, or a bundle (FILE, or FILE of FILE.001 …), as a read-only registry.
 
     Manifests, blobs in ranges, tags, referrers and the catalogue, as the distribution-spec 1.1 has them. Prints the address once
-    it listens. What is damaged is not served.
+    it listens; Ctrl-C ends it. What is damaged is not served.
     """
     from nexus_oci.oci.reference import Reference, is_loopback
     from nexus_oci.serving.answers import Registry
@@ -107,9 +107,14 @@ def _credential(console: Console, user: str | None, password_file: str | None) -
 
 
 def _content(console: Console, target: str | None) -> Content:
+    from nexus_oci.bundle.opened import open_bundle
+    from nexus_oci.bundle.parts import parts_of
     from nexus_oci.cli.session import find_store
-    from nexus_oci.pipeline.serving import StoreContent
+    from nexus_oci.pipeline.serving import BundleContent, StoreContent
 
+    for path in (Path(target), console.directory / target) if target is not None else ():
+        if path.is_file() or (not path.is_dir() and parts_of(path)):
+            return BundleContent(open_bundle([path]))
     store = find_store(console, target)
     if store is None:
         raise UsageError(f"{target} is no folder or file here", why="what is served is on this disk", hint="pull it first")

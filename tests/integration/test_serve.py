@@ -21,6 +21,7 @@ import pytest
 import requests
 
 from nexus_oci.oci.store import Store
+from nexus_oci.oci.values import Descriptor
 from tests.integration.conftest import Reference
 from tests.support.certificates import certificate_for
 from tests.support.peers import PASSPHRASE, Outcome, peer, real_cosign
@@ -184,3 +185,35 @@ def test_an_address_that_is_taken_is_a_clear_error(dist: Path) -> None:
         refused = run(sys.executable, "-m", "nexus_oci", "serve", dist, "--address", host)
     assert refused.code == 2
     assert "cannot listen" in refused.err
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_bundle_is_served_in_place_and_verifies_as_the_release_does(dist: Path, tmp_path: Path, parts: bool) -> None:
+    nexus = [sys.executable, "-m", "nexus_oci", "-C", tmp_path]
+    secret = {"NEXUS_OCI_KEY_PASSPHRASE": PASSPHRASE}
+    cut = ("--part-size", "24KiB", "--parity", "1") if parts else ()
+    for words in (
+        ["keygen", "--output", "release"],
+        ["sign", "--key", tmp_path / "release.key", "--identity", "127.0.0.1:5/x"],
+        ["bundle", "create", "-o", tmp_path / "release.nexus", *cut],
+    ):
+        done = run(*nexus, *words, environment=secret)
+        assert done.code == 0, done.err
+    if parts:
+        (tmp_path / "release.nexus.002").unlink()
+    with serving(tmp_path / "release.nexus") as (host, _):
+        ours = run(*nexus, "verify", f"{host}/releases:1.0.0", "--key", tmp_path / "release.pub", "--plain-http")
+        copied = run(
+            peer("oras"), "copy", "-r", "--from-plain-http", "--to-oci-layout", f"{host}/engine:1.0.0", tmp_path / "out:1"
+        )
+        blob = artifact_file(dist)
+        part = requests.get(f"http://{host}/v2/engine/blobs/{blob.digest}", headers={"Range": "bytes=4-"}, timeout=20)
+    assert ours.code == 0, ours.err
+    assert copied.code == 0, copied.err
+    assert (part.status_code, part.content) == (206, b"1.0.0")
+
+
+def artifact_file(dist: Path) -> Descriptor:
+    """The release's deb."""
+    store = Store.open(dist / "oci")
+    return store.manifest(next(one for one in store.entries() if one.artifact_type and "deb" in one.artifact_type)).layers[0]
