@@ -40,6 +40,8 @@ VERBS = {
     "load": "Verify a bundle and bring it to a registry or a store, with no other network.",
     "inventory": "List what a site has, for the next bundle.",
     "serve": "Serve a store or a bundle as a read-only registry.",
+    "mirror": "Bring releases, with all that refers to them, from one place to many.",
+    "mirror-config": "Write the settings by which runtimes pull from a mirror.",
     "verify": "Recompute every digest of a release, and check who signed it.",
     "admission": "Write what clusters and nodes need to run only what was signed.",
     "license": "Issue, inspect and verify entitlements, without which engines of higher tiers do not start.",
