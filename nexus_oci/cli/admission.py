@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from nexus_oci.cli.console import Console
-from nexus_oci.errors import NexusError, UsageError
+from nexus_oci.cli.written import write_files
+from nexus_oci.errors import UsageError
 
 if TYPE_CHECKING:
     from nexus_oci.admission.containerd import Checker
@@ -90,7 +91,7 @@ def command(
     )
     makers = _makers(others=others, any_tag=any_tag, checker=checker, node_folder=node_folder)
     written = [file for kind in dict.fromkeys(kinds) for file in makers[kind](rules)]
-    paths = _write(output or console.directory / "admission", written)
+    paths = write_files(output or console.directory / "admission", written)
     for note in (*notes, *dict.fromkeys(note for file in written for note in file.notes)):
         console.say(f"note: {note}")
     if console.as_json:
@@ -154,18 +155,3 @@ def _trust(console: Console, keys: Sequence[Path], trust_file: Path | None, *, c
         )
     trust = load_trust(trust_file) if trust_file else Trust(keys=())
     return trust.with_keys([trusted_file(path) for path in keys])
-
-
-def _write(folder: Path, files: Sequence[Written]) -> list[Path]:
-    """Write the files below a folder; files of other names there stay."""
-    paths = []
-    for file in files:
-        path = folder / file.path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(file.text)
-            path.chmod(0o755 if file.program else 0o644)
-        except OSError as error:
-            raise NexusError(f"cannot write {path}", why=error.strerror or str(error), hint="choose another --output") from error
-        paths.append(path)
-    return paths

@@ -50,7 +50,7 @@ def repositories_of(definition: Definition) -> Repositories:
         f"{definition.registry}/{item.repository}": item.distribution for item in definition.distributions
     }
     if definition.chart is not None:
-        found[f"{definition.registry}/charts/{_chart_name(definition, definition.chart.path)}"] = None
+        found[f"{definition.registry}/charts/{chart_name(definition, definition.chart.path)}"] = None
     found[f"{definition.registry}/{RELEASES}"] = None
     return Repositories(distributions=found, closed=(definition.registry,))
 
@@ -140,7 +140,7 @@ def _key(key: TrustedKey) -> Key:
     )
 
 
-def _chart_name(definition: Definition, path: str) -> str:
+def chart_name(definition: Definition, path: str) -> str:
     """The chart's name, which is that of its repository."""
     import yaml
 
