@@ -190,7 +190,8 @@ class _Gathering:
         notes = top.annotations
         blobs = {blob.digest: blob.size for subject in self._subjects for blob in subject.manifest.blobs}
         distributions = {name for subject in self._subjects for name in _names(subject)}
-        api = [f"the {subject.kind} {_title(subject)} of api" for subject in self._subjects if "api" in _names(subject)]
+        hosted = sorted((subject for subject in self._subjects if "api" in _names(subject)), key=lambda one: one.manifest.is_index)
+        api = [f"the {subject.kind} {_title(subject)} of api" for subject in hosted]
         formats = {
             f"{name}/{'image' if is_image(subject) else subject.kind}"
             for subject in self._subjects

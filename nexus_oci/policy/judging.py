@@ -280,8 +280,9 @@ def _settled(finding: Finding, fact: Fact, waivers: Sequence[PlacedWaiver], toda
 def _waive(gate: str, fact: Fact) -> str:
     """A waiver for exactly this thing, to be filled in."""
     given = {key: fact[key] for key in ("tier", *_SCOPE) if fact.get(key)}
-    if len(given) > 1 and ("path" in given or "package" in given):
+    if len(given) > 1:  # another build has other digests, and what was waived should not come back for that
         given.pop("digest", None)
+    if "path" in given or "package" in given:
         given.pop("format", None)
     if not given or set(given) == {"tier"}:
         given |= {"release": fact.get("version", "")}
