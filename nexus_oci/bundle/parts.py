@@ -143,27 +143,46 @@ def plan_parts(bundle: Digest, name: str, size: int, part_size: int, parity: str
 
     `parity` is a share of all parts, `10%`, or a number of parts.
     """
+    whole = PartPlan(bundle=bundle, name=name, size=size, part_size=size, chunk_size=_SMALLEST_CHUNK, data=1, parity=0)
+    plan = _cut(whole, part_size, parity)
+    if plan is None:
+        raise UsageError(
+            f"parts of {part_size} bytes are too small",
+            why="the header of each, which lists the chunks of all, takes more than that",
+            hint=f"choose a --part-size of at least {_fitting(whole, part_size, parity)} bytes",
+        )
+    if plan.parity and plan.count > MOST_WITH_PARITY:
+        raise UsageError(
+            f"{plan.data} parts and {plan.parity} of parity are more than the {MOST_WITH_PARITY} that parity can tell apart",
+            hint=f"choose a --part-size of at least {_fitting(whole, part_size, parity)} bytes, or leave --parity out",
+        )
+    if plan.data > _MOST_PARTS:
+        raise UsageError(f"{plan.data} parts are too many", hint=f"the bundle has {size} bytes: choose a larger --part-size")
+    return plan
+
+
+def _cut(whole: PartPlan, part_size: int, parity: str | None) -> PartPlan | None:
+    """The plan for parts of that size, however many they are; None where a header leaves no room."""
     chunk = _SMALLEST_CHUNK
     while chunk < _LARGEST_CHUNK and chunk * 2 * _CHUNKS_A_PART <= part_size:
         chunk *= 2
-    plan = PartPlan(bundle=bundle, name=name, size=size, part_size=size, chunk_size=chunk, data=1, parity=0)
+    plan = replace(whole, chunk_size=chunk)
     header = 0
     while header < plan.header_length:
         header = plan.header_length
         payload = (part_size - header) // chunk * chunk
         if payload <= 0:
-            raise UsageError(f"parts of {part_size} bytes are too small", why=f"the header of each takes {header} bytes")
-        data = -(-size // payload)
-        if data > _MOST_PARTS:
-            raise UsageError(f"{data} parts are too many", hint=f"the bundle has {size} bytes: choose a larger --part-size")
-        plan = replace(plan, part_size=min(payload, size), data=data, parity=_parity(parity, data))
-    if plan.parity and plan.count > MOST_WITH_PARITY:
-        smallest = math.ceil(size / (MOST_WITH_PARITY * plan.data // plan.count - 1)) + plan.header_length + chunk
-        raise UsageError(
-            f"{plan.data} parts and {plan.parity} of parity are more than the {MOST_WITH_PARITY} that parity can tell apart",
-            hint=f"choose a --part-size of at least {smallest} bytes, or leave --parity out",
-        )
+            return None
+        data = -(-whole.size // payload)
+        plan = replace(plan, part_size=min(payload, whole.size), data=data, parity=_parity(parity, data))
     return plan
+
+
+def _fitting(whole: PartPlan, part_size: int, parity: str | None) -> int:
+    """A size of parts, not far above the smallest, with which there are not too many."""
+    while (plan := _cut(whole, part_size, parity)) is None or (plan.parity and plan.count > MOST_WITH_PARITY):
+        part_size += max(1, part_size // 50)
+    return part_size
 
 
 def _parity(text: str | None, data: int) -> int:
