@@ -176,7 +176,11 @@ class _Looking:
 
     def _parts(self) -> list[Subject]:
         """What has to be signed by itself: the root, and everything of a release that has a name, or that nothing pins."""
-        return [one for one in self._subjects if one is self._root or one.manifest.is_index or one.is_artifact or not one.pinned]
+        return [
+            one
+            for one in self._subjects
+            if one is self._root or one.manifest.is_index or one.is_artifact or one.kind == "chart" or not one.pinned
+        ]
 
     def _is_signed(self, one: Subject) -> bool:
         if self._evidence.judged:
@@ -208,7 +212,10 @@ class _Looking:
         return " by a trusted key" if self._evidence.judged else ""
 
     def _give_key(self) -> str:
-        return "" if self._evidence.judged or self._evidence.verification is None else ", and give the public key with --key"
+        """With nothing to judge by, `verify` can take nobody's word."""
+        verification = self._evidence.verification
+        nobody = verification is not None and verification.signatures is None
+        return ", and name who is trusted with --key" if nobody else ""
 
 
 def read_kept(source: Source, digest: Digest, keys: tuple[PublicKey, ...] = ()) -> Kept | None:

@@ -31,9 +31,12 @@ from nexus_oci.policy.judging import Verdict, judge, known_tier
 from nexus_oci.policy.loading import TIER_GATES, WAIVERS_FILE, Policy, load_policy, read_waivers
 from nexus_oci.transfer.ends import Source
 from nexus_oci.transfer.store_end import StoreEnd
+from nexus_oci.trust.provenance import PREDICATE as PROVENANCE
+from nexus_oci.trust.verification import TrustedKey
 
 if TYPE_CHECKING:
     from nexus_oci.definition.definition import Definition
+    from nexus_oci.pipeline.verify import Verification
 
 _FOLDER: Final = "policy"
 
@@ -86,6 +89,19 @@ def check_store(store: Store, root: Descriptor, standard: Standard, previous: Fa
         locate=in_store(store), folder=store.root.parent, provenance=replace(kept, signed_by=None) if kept is not None else None
     )
     return check_release(source, root, standard, evidence, previous)
+
+
+def check_verified(source: Source, root: Descriptor, standard: Standard, result: Verification) -> Verdict:
+    """The verdict on a release that `verify` has just read: what no trusted key says of it does not count.
+
+    Waivers that its provenance records count like those here, where a trusted key signed it: who signs for the release answers
+    for its exceptions too, until the day on which they end.
+    """
+    checked = result.signatures.checked if result.signatures else ()
+    said = (by for one in checked if one.subject.digest == root.digest for kind, by in one.statements if kind == PROVENANCE)
+    keys = tuple(by.key for by in said if isinstance(by, TrustedKey))
+    evidence = Evidence(verification=result, judged=True, provenance=read_kept(source, root.digest, keys) if keys else None)
+    return check_release(source, root, standard, evidence)
 
 
 def facts_of(source: Source, root: Descriptor, standard: Standard) -> Gathered:
