@@ -1,8 +1,8 @@
 """Signs a release: every manifest of it, in a store or in a registry, and the list of the files beside the store.
 
-Each manifest gets both forms: the image under the tag `sha256-<hex>.sig` that podman, skopeo and older cosigns read, and the
-sigstore bundle that refers to it. What is there already, by the same key and over the same bytes, is left alone: signing twice
-adds nothing. Signatures by others stay.
+By a key each manifest gets both forms: the image under the tag `sha256-<hex>.sig` that podman, skopeo and older cosigns read, and
+the sigstore bundle that refers to it; other signatories have forms of their own (`signatories`). What is there already,
+by the same signatory and of the same manifest, is left alone: signing twice adds nothing. Signatures by others stay.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor
 from nexus_oci.pipeline.attached import Attached, in_registry, in_store, read_attached
 from nexus_oci.pipeline.registries import Access
+from nexus_oci.pipeline.signatories import Fresh, KeySignatory, Signatory
 from nexus_oci.pipeline.subjects import RELEASES, Subject, place_of, repository_names, signed_names, store_repository, subjects_of
 from nexus_oci.transfer.copy import copy_graph
 from nexus_oci.transfer.crew import Crew
 from nexus_oci.transfer.ends import Sink
 from nexus_oci.transfer.store_end import StoreEnd
-from nexus_oci.trust.cosign import decoded, payload_for, sign_file, sign_payload, signature_tag, store_signatures, verifies
-from nexus_oci.trust.dsse import SIGNATURE, sign_statement, statement, store_bundle
+from nexus_oci.trust.cosign import decoded, sign_file, signature_tag
 from nexus_oci.trust.keys import Signer
 
 SUMS = "SHA256SUMS"
@@ -51,50 +51,45 @@ class Signed:
     files: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Fresh:
-    """What a subject lacked: the image of all its signatures, and a bundle."""
+def sign_store(
+    store: Store, root: Descriptor, signer: Signer | None, *, prefix: str = "", others: Sequence[Signatory] = ()
+) -> Signed:
+    """Sign everything of a release, or image, in a store, and with a key `SHA256SUMS` beside the store if it is there.
 
-    image: Descriptor | None
-    bundle: Descriptor | None
-
-    @property
-    def added(self) -> int:
-        return (self.image is not None) + (self.bundle is not None)
-
-
-def sign_store(store: Store, root: Descriptor, signer: Signer, *, prefix: str = "") -> Signed:
-    """Sign everything of a release, or image, in a store, and `SHA256SUMS` beside the store if it is there.
-
-    `prefix` is the HOST/NAMESPACE that the signatures name; without one they name repositories alone.
+    `prefix` is the HOST/NAMESPACE that the signatures name; without one they name repositories alone. `others` sign the
+    manifests too, in forms of their own.
     """
+    signatories = _signatories(signer, others)
     end = StoreEnd(store)
     locate = in_store(store)
     repository = store_repository(store.tags(), root)
     subjects = subjects_of(end, root, repository)
     created = _created(subjects)
     names: dict[str, Descriptor] = {}
-    bundles: list[Descriptor] = []
+    referrers: list[Descriptor] = []
     added = 0
     for subject in subjects:
         attached = read_attached(end, locate, subject.digest, only_signatures=True)
-        fresh = _freshly(store, subject, attached, signer, signed_names(prefix, subject), created)
+        fresh = _freshly(store, subject, attached, signatories, signed_names(prefix, subject), created)
         added += fresh.added
         if fresh.image is not None:
             tag = signature_tag(subject.digest)
             names |= {tag if name == RELEASES else f"{name}:{tag}": fresh.image for name in subject.repositories}
-        if fresh.bundle is not None:
-            bundles.append(fresh.bundle)
+        referrers += fresh.referrers
     if added:
-        store.replace_tags(names, bundles, keep_untagged=True)
-    return Signed(root=root, manifests=len(subjects), added=added, files=_sign_sums(store.root.parent, signer))
+        store.replace_tags(names, referrers, keep_untagged=True)
+    files = _sign_sums(store.root.parent, signer) if signer is not None else ()
+    return Signed(root=root, manifests=len(subjects), added=added, files=files)
 
 
-def sign_in_registry(reference: Reference, access: Access, signer: Signer, *, jobs: int = 8) -> Signed:
+def sign_in_registry(
+    reference: Reference, access: Access, signer: Signer | None, *, others: Sequence[Signatory] = (), jobs: int = 8
+) -> Signed:
     """Sign everything of a release, or image, in a registry: in its repository, and wherever a release's friendly names are.
 
-    The reference is resolved to a digest once; what is signed is what that digest names.
+    The reference is resolved to a digest once; what is signed is what that digest names. `others` are as in `sign_store`.
     """
+    signatories = _signatories(signer, others)
     client = access.client(reference.host)
     from nexus_oci.registry.end import RegistryEnd
 
@@ -116,7 +111,7 @@ def sign_in_registry(reference: Reference, access: Access, signer: Signer, *, jo
                         store,
                         subject,
                         read_attached(end, in_registry(end), subject.digest, only_signatures=True),
-                        signer,
+                        signatories,
                         signed_names(prefix, subject),
                         created,
                     )
@@ -129,29 +124,25 @@ def sign_in_registry(reference: Reference, access: Access, signer: Signer, *, jo
     return Signed(root=root, manifests=len(subjects), added=added)
 
 
-def _publish(source: StoreEnd, end: Sink, subject: Subject, fresh: _Fresh) -> None:
-    if fresh.bundle is not None:
-        copy_graph(source, end, fresh.bundle, jobs=1)
+def _signatories(signer: Signer | None, others: Sequence[Signatory]) -> tuple[Signatory, ...]:
+    return (*([KeySignatory(signer=signer)] if signer is not None else []), *others)
+
+
+def _publish(source: StoreEnd, end: Sink, subject: Subject, fresh: Fresh) -> None:
+    for referrer in fresh.referrers:
+        copy_graph(source, end, referrer, jobs=1)
     if fresh.image is not None:
         copy_graph(source, end, fresh.image, tags=[signature_tag(subject.digest)], jobs=1)
 
 
 def _freshly(
-    store: Store, subject: Subject, attached: Attached, signer: Signer, references: Sequence[str], created: str
-) -> _Fresh:
-    """Sign what the signer has not signed yet. Signatures that could not be read are not kept."""
-    key = signer.public
-    wanted = [payload_for(subject.digest, reference) for reference in references]
-    held = {signature.payload for signature in attached.simple if signature.payload in wanted and verifies(signature, key)}
-    lacking = [payload for payload in wanted if payload not in held]
-    image = None
-    if lacking:
-        image = store_signatures(store, [*attached.simple, *(sign_payload(signer, payload) for payload in lacking)])
-    bundle = None
-    if not any(one.verified_by(key) and one.signs(subject.digest) for one in attached.bundles):
-        body = statement([subject.digest], SIGNATURE, {})
-        bundle = store_bundle(store, sign_statement(signer, body), subject.manifest.descriptor, SIGNATURE, created)
-    return _Fresh(image=image, bundle=bundle)
+    store: Store, subject: Subject, attached: Attached, signatories: Sequence[Signatory], names: Sequence[str], created: str
+) -> Fresh:
+    """What each has not signed yet, signed."""
+    found = Fresh()
+    for one in signatories:
+        found += one.sign(store, subject, attached, names, created)
+    return found
 
 
 def _created(subjects: Sequence[Subject]) -> str:

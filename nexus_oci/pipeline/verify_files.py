@@ -71,7 +71,8 @@ def verify_file(path: Path, trust: Trust, now: datetime, signature: Path | None 
 
 def _suffixes(trust: Trust) -> tuple[str, ...]:
     """How the files end in which a signature may be that the trust can judge."""
-    return (*([SUFFIX] if trust.keys or not trust.certificates else []), *([OPENPGP, PROVENANCE] if trust.certificates else []))
+    plain = trust.keys or not (trust.certificates or trust.authorities or trust.identities)
+    return (*([SUFFIX] if plain else []), *([OPENPGP, PROVENANCE] if trust.certificates else []))
 
 
 def _by_certificate(path: Path, made: bytes, data: bytes, trust: Trust, now: datetime) -> VerifiedFile:
@@ -161,7 +162,10 @@ def sums_verified(
     faults: list[str] = []
     signers: dict[str, TrustedKey | TrustedCertificate] = {}
     data = b""
-    for suffix in (name for name in _suffixes(trust) if name != PROVENANCE):
+    suffixes = [name for name in _suffixes(trust) if name != PROVENANCE]
+    if not suffixes:
+        return [], [f"{path}: authorities and identities sign manifests, and no key of files was given"], {}
+    for suffix in suffixes:
         name = f"{SUMS}{suffix}"
         try:
             verified = verify_file(path, trust, now, folder / name)

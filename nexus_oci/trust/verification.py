@@ -93,6 +93,11 @@ class Trust:
     authorities: tuple[TrustedAuthority, ...] = ()
     identities: tuple[TrustedIdentity, ...] = ()
 
+    @property
+    def of_manifests(self) -> bool:
+        """Whether it says who signs manifests, or nothing at all; OpenPGP certificates alone are for files and charts."""
+        return bool(self.keys or self.authorities or self.identities or not self.certificates)
+
     def usable(self) -> tuple[TrustedKey, ...]:
         """The keys that are not revoked."""
         return tuple(key for key in self.keys if f"sha256:{key.key.fingerprint}" not in self.revoked)

@@ -3,6 +3,7 @@
 //	notation sign KEY CHAIN REFERENCE [jws|cose] [EXPIRES-IN]
 //	notation verify FOLDER REFERENCE
 //
+// A tag is resolved to a digest first, and what it names is then verified, as notation's command line does.
 // Registries are spoken to over plain HTTP. FOLDER is a configuration folder of notation's, with trustpolicy.json and truststore/.
 package main
 
@@ -20,6 +21,7 @@ import (
 	"github.com/notaryproject/notation-go/registry"
 	"github.com/notaryproject/notation-go/signer"
 	"github.com/notaryproject/notation-go/verifier"
+	parsed "oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote"
 )
 
@@ -86,7 +88,16 @@ func verify(folder, reference string) error {
 	if err != nil {
 		return err
 	}
-	options := notation.VerifyOptions{ArtifactReference: reference, MaxSignatureAttempts: 50}
+	place, err := parsed.ParseReference(reference)
+	if err != nil {
+		return err
+	}
+	named, err := source.Resolve(context.Background(), place.Reference)
+	if err != nil {
+		return err
+	}
+	place.Reference = named.Digest.String()
+	options := notation.VerifyOptions{ArtifactReference: place.String(), MaxSignatureAttempts: 50}
 	verified, outcomes, err := notation.Verify(context.Background(), judge, source, options)
 	if err != nil {
 		for _, outcome := range outcomes {
