@@ -105,11 +105,11 @@ class RegistryClient(RegistryReader, oras.provider.Registry):  # type: ignore[mi
             method="DELETE",
             url=self._manifest_url(name, target),
             doing=f"removing {target} from {repository}",
-            expect=frozenset({200, 202, 204, 400, 404, 405}),
+            expect=frozenset({200, 202, 204, 400, 404, 405, 501}),
             scope=delete_scope(name),
         )
         answer = self.transport.fetch(call)
-        if answer.status not in (400, 405):
+        if answer.status not in (400, 405, 501):
             return True
         if ":" not in target:
             return False

@@ -17,6 +17,7 @@ from nexus_oci.registry.end import ReadingEnd
 from nexus_oci.registry.reading import RegistryReader
 from nexus_oci.registry.settings import RegistrySettings
 from nexus_oci.transfer.ends import BlobStream, Outcome
+from nexus_oci.transfer.flow import Flow
 
 if TYPE_CHECKING:
     from nexus_oci.registry.client import RegistryClient
@@ -41,6 +42,7 @@ class RegistryPlace:
         self._tags: OrderedDict[tuple[str, str], tuple[str, Manifest]] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()
+        self.reading = Flow(settings.uploads, settings.bytes_at_once)
 
     @property
     def name(self) -> str:
@@ -107,7 +109,10 @@ class RegistryRepository(ReadingEnd):
         super().__init__(place.reader, repository)
         self._place = place
         self.name = name
-        self.mount_name: str | None = repository
+
+    def neighbour(self, name: str) -> str | None:
+        """The whole name of another repository of the place."""
+        return self._place.repository(name).repository
 
     def tags(self) -> tuple[str, ...]:
         """Every tag; none where the repository is not there."""
@@ -125,6 +130,11 @@ class RegistryRepository(ReadingEnd):
         with contextlib.suppress(NotFoundError):
             return self._reader.resolve(self._named(name), pushing=True)
         return None
+
+    def open_blob(self, descriptor: Descriptor, *, verify: bool = True) -> BlobStream:
+        """The blob's bytes, streamed, when there is room for them."""
+        room = self._place.reading.room(descriptor.size)
+        return _Roomed(room, lambda: super(RegistryRepository, self).open_blob(descriptor, verify=verify))
 
     def referrers_among(self, digest: Digest, tags: Collection[str]) -> tuple[Descriptor, ...]:
         """Referrers by the API, and by the fallback tag if it is among `tags`."""
@@ -160,3 +170,21 @@ class RegistryRepository(ReadingEnd):
     def remove(self, name: str) -> bool:
         """Take away a manifest by digest, or a tag alone where the registry can do that."""
         return self._place.client.delete_manifest(self.repository, name)
+
+
+class _Roomed:
+    """A stream that holds its room until it is closed."""
+
+    def __init__(self, room: contextlib.AbstractContextManager[None], open_stream: Callable[[], BlobStream]) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(room)
+            self._stream = open_stream()
+            stack.callback(self._stream.close)
+            self._stack = stack.pop_all()
+        self.readinto = getattr(self._stream, "readinto")  # noqa: B009 - a reader of blobs has it
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._stream.read(size)
+
+    def close(self) -> None:
+        self._stack.close()

@@ -117,6 +117,11 @@ class RegistryReader:
         """
         return self._referrers.of(self._api(repository), digest, artifact_type, tags=tags)
 
+    def embedded(self, digest: Digest) -> Manifest | None:
+        """A manifest that came embedded in a list of referrers that was read before; None for any other."""
+        raw = self._referrers.embedded(digest)
+        return Manifest.parse(raw, algorithm=digest.algorithm) if raw is not None else None
+
     def tags(self, repository: str) -> tuple[str, ...]:
         """Every tag of the repository, sorted. Pages are followed on the registry's own host only."""
         name = self._api(repository)

@@ -3,12 +3,15 @@
 A registry is believed to keep referrers only once it has shown one. Until then the fallback tag is read and written
 too, since registries answer 404, 406, a wrong body, an empty list, or an OCI-Subject that they do not mean.
 
+In an index under such a tag small manifests are embedded: one question then brings the signatures of a manifest.
+
 That there is no such API is believed for a repository once the registry has said that the address itself is unknown, as long as
 it never shows the contrary; not where it says that the repository or the manifest is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections import defaultdict
@@ -19,6 +22,7 @@ from urllib.parse import urlencode
 
 from nexus_oci.errors import NexusError, RegistryError, VerificationError
 from nexus_oci.oci import media_types
+from nexus_oci.oci.embedded import embedded, embedding
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
 from nexus_oci.registry.auth import pull_scope, push_scope
 from nexus_oci.registry.retry import TransientError
@@ -28,6 +32,8 @@ _NO_API = frozenset({400, 404, 405, 406, 415, 501})
 _NO_ADDRESS = frozenset({404, 405, 501})
 _ROUNDS = 8
 _MAX_PAGES = 10_000
+_MOST_EMBEDDING = 256
+"""Entries in a fallback tag's index beyond which nothing is embedded: it may not grow over what registries take."""
 MOST_REFERRERS = 20_000
 """What one manifest may have at most: more is no release but an attempt to keep us busy. A fallback tag holds no more either."""
 
@@ -43,6 +49,7 @@ class Referrers:
         self._transport = transport
         self._read = read
         self._proved = False
+        self._embedded: dict[Digest, bytes] = {}
         self._lacking: set[str] = set()
         """The repositories whose registry has said that it has no such API."""
         self._first: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -64,6 +71,10 @@ class Referrers:
                 found.setdefault(descriptor.digest, descriptor)
         chosen = (found[key] for key in sorted(found))
         return tuple(d for d in chosen if artifact_type is None or d.artifact_type == artifact_type)
+
+    def embedded(self, digest: Digest) -> bytes | None:
+        """The bytes of a manifest that were in an index under a fallback tag that was read; their size and digest are right."""
+        return self._embedded.get(digest)
 
     def add(self, repository: str, manifest: Manifest, *, announced: bool) -> None:
         """After a push of a manifest with a subject: see that it is found.
@@ -139,7 +150,14 @@ class Referrers:
 
     def _from_tag(self, repository: str, digest: Digest) -> tuple[Descriptor, ...]:
         held = self._read(repository, fallback_tag(digest))
-        return held[0].manifests if held and held[0].is_index else ()
+        if held is None or not held[0].is_index:
+            return ()
+        for entry in held[0].data.get("manifests") or ():
+            with contextlib.suppress(VerificationError):
+                content = embedded(entry)
+                if content is not None:
+                    self._embedded[Digest(entry["digest"])] = content
+        return held[0].manifests
 
     def _write_tag(self, repository: str, subject: Digest, manifest: Manifest) -> None:
         """Add a referrer to the fallback tag's index, and look again: writers elsewhere may have overwritten it."""
@@ -176,7 +194,9 @@ class Referrers:
             artifact_type=manifest.artifact_type,
             annotations=dict(manifest.annotations),
         )
-        index = Manifest.build({**before, "manifests": [*(before.get("manifests") or ()), entry.to_json()]})
+        known = before.get("manifests") or ()
+        added = entry.to_json() if len(known) >= _MOST_EMBEDDING else embedding(entry.to_json(), manifest.raw)
+        index = Manifest.build({**before, "manifests": [*known, added]})
         etag = held[1] if held else None
         condition = {"If-Match": etag} if etag else ({} if held else {"If-None-Match": "*"})
         call = Call(

@@ -16,9 +16,12 @@ from nexus_oci.errors import VerificationError
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
 from nexus_oci.transfer.crew import Crew
 from nexus_oci.transfer.ends import Outcome, Sink, Source
+from nexus_oci.transfer.flow import Flow
 
 _MAX_DEPTH = 16
 """Indexes inside indexes; more is no release but an attempt to keep us busy."""
+_AT_ONCE = 2 << 30
+"""Bytes of blobs that are under way at a time."""
 
 EventKind = Literal["found", "started", "progress", "sent", "present", "mounted", "verified", "tagged"]
 
@@ -64,7 +67,7 @@ def copy_graph(
     the working threads, one call at a time. Memory does not grow with the size of the blobs. Raises the first error of
     any thread; on KeyboardInterrupt the threads are told to stop and it passes through.
     """
-    return _Copy(source, sink, mount_from, Crew(jobs), on_event).run(root, tuple(dict.fromkeys(tags)), referrers)
+    return _Copy(source, sink, mount_from, jobs, on_event).run(root, tuple(dict.fromkeys(tags)), referrers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +97,14 @@ class _Copy:
         source: Source,
         sink: Sink,
         mount_from: str | None,
-        crew: Crew,
+        jobs: int,
         on_event: Callable[[TransferEvent], None] | None,
     ) -> None:
         self._source = source
         self._sink = sink
         self._mount_from = mount_from
-        self._crew = crew
+        self._crew = Crew(jobs)
+        self._flow = Flow(jobs, _AT_ONCE)
         self._on_event = on_event
         self._lock = threading.Lock()
         self._tally = _Tally()
@@ -188,12 +192,13 @@ class _Copy:
     def _send_blob(self, blob: Descriptor) -> None:
         self._crew.checkpoint()
         self._emit(TransferEvent(kind="started", descriptor=blob))
-        outcome = self._sink.put_blob(
-            blob,
-            lambda: self._source.open_blob(blob, verify=not self._sink.verifies),
-            mount_from=self._mount_from,
-            progress=lambda count: self._progress(blob, count),
-        )
+        with self._flow.room(blob.size):
+            outcome = self._sink.put_blob(
+                blob,
+                lambda: self._source.open_blob(blob, verify=not self._sink.verifies),
+                mount_from=self._mount_from,
+                progress=lambda count: self._progress(blob, count),
+            )
         with self._lock:
             self._tally.outcomes[outcome] += 1
         kinds: dict[Outcome, EventKind] = {

@@ -21,9 +21,8 @@ class Repository(Source, Sink, Protocol):
         """What it is called in its place."""
         ...
 
-    @property
-    def mount_name(self) -> str | None:
-        """What `put_blob` of its neighbours takes as `mount_from`; None where nothing can be mounted."""
+    def neighbour(self, name: str) -> str | None:
+        """What `put_blob` takes as `mount_from` for another repository of the place; None where nothing can be mounted."""
         ...
 
     def tags(self) -> tuple[str, ...]:

@@ -65,7 +65,6 @@ class StoreRepository:
 
     verifies = True
     keeps_graphs_whole = False
-    mount_name: str | None = None
 
     def __init__(self, end: StoreEnd, name: str) -> None:
         self._end = end
@@ -73,6 +72,10 @@ class StoreRepository:
 
     def _full(self, name: str) -> str:
         return name if self.name in _UNNAMED or Digest.is_one(name) else f"{self.name}:{name}"
+
+    def neighbour(self, name: str) -> str | None:  # noqa: ARG002
+        """Nothing: a store has every blob once."""
+        return None
 
     def tags(self) -> tuple[str, ...]:
         """The names in the index that are of this repository, without its own."""

@@ -84,6 +84,8 @@ class FaultyRegistry:
         self.sends_subject_header = True
         self.mounts = True
         self.ranges = True
+        self.deletes_tags = False
+        """Whether a tag can be deleted alone; a manifest by its digest always can."""
         self.page_size = 1000
         self.basic: str | None = None
         """`user:password` that Basic authentication demands."""
@@ -257,7 +259,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
         self.fail(404, "NAME_INVALID")
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_any  # noqa: N815 - http.server asks for these
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = do_any  # noqa: N815 - http.server asks for these
 
     def body(self) -> Iterator[bytes]:
         """The request's body in blocks; resets the connection where a fault says so."""
@@ -419,10 +421,27 @@ class Handler(BaseHTTPRequestHandler):
             return
         kind, raw = held
         extra = {"Content-Type": kind, "Docker-Content-Digest": digest, "ETag": f'"{digest}"'}
+        if seen.method == "DELETE":
+            self.delete_manifest(repository, target, digest)
+            return
+        if seen.headers.get("if-none-match") == extra["ETag"]:
+            self.reply(304, b"", {"ETag": extra["ETag"], "Content-Length": ""})
+            return
         if seen.method == "HEAD":
             extra["Content-Length"] = str(len(raw))
             raw = b""
         self.reply(200, raw, extra)
+
+    def delete_manifest(self, repository: Repository, target: str, digest: str) -> None:
+        if ":" not in target:
+            if not self.registry.deletes_tags:
+                self.fail(405, "UNSUPPORTED")
+                return
+            del repository.tags[target]
+        else:
+            del repository.manifests[digest]
+            repository.tags = {tag: named for tag, named in repository.tags.items() if named != digest}
+        self.reply(202)
 
     def put_manifest(self, seen: Seen, repository: Repository, target: str, current: str | None) -> None:
         raw = self.drain()

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 from pytest_socket import disable_socket, socket_allow_hosts
 
-_SERVERS = {"registry": ["127.0.0.0/8", "::1"], "transfer": ["127.0.0.0/8", "::1"], "docker_engine": []}
+_SERVERS = {
+    "registry": ["127.0.0.0/8", "::1"],
+    "mirroring": ["127.0.0.0/8", "::1"],
+    "transfer": ["127.0.0.0/8", "::1"],
+    "docker_engine": [],
+}
 """The folders whose tests run servers of their own, and the addresses that they may connect to beside files."""
 
 

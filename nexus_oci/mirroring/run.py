@@ -1,0 +1,174 @@
+"""A whole run: everything that is wanted, to every destination, with a report; one thing that fails does not stop the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nexus_oci.errors import NexusError, UnreachableError
+from nexus_oci.mirroring.item import Done, Item, Settings, Wanted
+from nexus_oci.mirroring.prune import Pruned, prune
+from nexus_oci.mirroring.selection import Retention
+from nexus_oci.mirroring.tally import Tally
+from nexus_oci.transfer.crew import Crew
+from nexus_oci.transfer.places import Place
+
+_PATIENCE = 3
+"""Things that fail one after the other because a destination cannot be reached, before the others are not even tried."""
+_THREADS = 64
+"""Threads that move things, of all items together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """That destinations are pruned, how, and in which repository; `wanted` are the tags that are mirrored."""
+
+    repository: str
+    wanted: tuple[str, ...]
+    retention: Retention
+
+
+@dataclass(kw_only=True)
+class Destination:
+    """What became of one destination."""
+
+    place: Place
+    done: list[Done] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    pruned: Pruned | None = None
+    failures: list[NexusError] = field(default_factory=list)
+    """Also of what is no item: pruning."""
+
+    def to_json(self, *, items: bool = True) -> dict[str, Any]:
+        """The destination's part of the report."""
+        data: dict[str, Any] = {"name": self.place.name, "requests": self.place.requests_made, **self.tally.to_json()}
+        states = [one.state for one in self.done]
+        data |= {state: states.count(state) for state in ("copied", "unchanged", "failed")}
+        if items:
+            data["items"] = [one.to_json() for one in self.done]
+        if self.pruned is not None:
+            data["pruned"] = self.pruned.to_json()
+        return data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a run did, or with `plan` would do."""
+
+    source: Place
+    destinations: tuple[Destination, ...]
+    plan: bool
+
+    @property
+    def failures(self) -> list[NexusError]:
+        """Every error, destination by destination."""
+        return [error for destination in self.destinations for error in destination.failures]
+
+    @property
+    def items(self) -> int:
+        """How many things were to go to how many places."""
+        return sum(len(destination.done) for destination in self.destinations)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all went well; the errors' own where nothing did and they agree; else 1."""
+        if not self.failures:
+            return 0
+        codes = {error.exit_code for error in self.failures}
+        return codes.pop() if len(codes) == 1 and len(self.failures) >= self.items else 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The machine's report."""
+        return {
+            "source": self.source.name,
+            "source_requests": self.source.requests_made,
+            "plan": self.plan,
+            "failed": len(self.failures),
+            "destinations": [destination.to_json() for destination in self.destinations],
+        }
+
+
+def mirror(
+    source: Place,
+    destinations: Sequence[Place],
+    wanted: Sequence[Wanted],
+    settings: Settings,
+    *,
+    pruning: Pruning | None = None,
+    on_done: Callable[[Done, Place], None] = lambda _, __: None,
+) -> Report:
+    """Bring everything that is wanted to every destination, several things at a time; then prune, where nothing failed.
+
+    `on_done` hears of each thing at each destination, one call at a time.
+    """
+    return _Run(source, destinations, settings, on_done).run(wanted, pruning)
+
+
+class _Run:
+    def __init__(
+        self, source: Place, destinations: Sequence[Place], settings: Settings, on_done: Callable[[Done, Place], None]
+    ) -> None:
+        self._source = source
+        self._destinations = [Destination(place=place) for place in destinations]
+        self._settings = settings
+        self._on_done = on_done
+        self._tags: dict[str, frozenset[str]] = {}
+        self._unreachable = [0] * len(destinations)
+        self._lock = threading.Lock()
+
+    def run(self, wanted: Sequence[Wanted], pruning: Pruning | None) -> Report:
+        together = max(1, min(self._settings.jobs, _THREADS // (self._settings.jobs * min(16, len(self._destinations)))))
+        for late in (False, True):
+            Crew(together).map(self._one, [one for one in wanted if one.channel is late])
+        for destination in self._destinations:
+            destination.failures += [one.failure for one in destination.done if one.failure is not None]
+            if pruning is not None and not destination.failures:
+                self._prune(destination, pruning)
+        return Report(source=self._source, destinations=tuple(self._destinations), plan=self._settings.plan)
+
+    def _one(self, wanted: Wanted) -> None:
+        live = [
+            (number, destination.place)
+            for number, destination in enumerate(self._destinations)
+            if self._unreachable[number] < _PATIENCE
+        ]
+        done = Item(self._source, self._tags_of, wanted, self._settings).run(live) if live else []
+        with self._lock:
+            reached = {one.destination for one in done}
+            done += [self._given_up(wanted, number) for number in range(len(self._destinations)) if number not in reached]
+            for one in done:
+                lost = isinstance(one.failure, UnreachableError) and not one.tally.changed
+                self._unreachable[one.destination] = self._unreachable[one.destination] + 1 if lost else 0
+                destination = self._destinations[one.destination]
+                destination.done.append(one)
+                destination.tally.merge(one.tally)
+                self._on_done(one, destination.place)
+
+    def _given_up(self, wanted: Wanted, number: int) -> Done:
+        name = self._destinations[number].place.name
+        failure = UnreachableError(
+            f"{wanted.name} was not brought to {name}",
+            why=f"that could not be reached {_PATIENCE} times in a row, or what it comes from could not",
+            hint="try again later: what arrived will not be sent twice",
+        )
+        return Done(wanted=wanted, destination=number, digest=None, tally=Tally(), failure=failure)
+
+    def _tags_of(self, repository: str) -> frozenset[str]:
+        """All tags of a repository at the source, asked for once."""
+        with self._lock:
+            held = self._tags.get(repository)
+        if held is None:
+            held = frozenset(self._source.repository(repository).tags())
+            with self._lock:
+                held = self._tags.setdefault(repository, held)
+        return held
+
+    def _prune(self, destination: Destination, pruning: Pruning) -> None:
+        try:
+            destination.pruned = prune(
+                destination.place, pruning.repository, pruning.wanted, pruning.retention, plan=self._settings.plan
+            )
+        except NexusError as error:
+            destination.failures.append(error)
