@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nexus_oci.cli.certified_options import certified_trust, certified_trust_options
 from nexus_oci.cli.console import Console, human_size
 from nexus_oci.cli.options import access, transfer_options
+from nexus_oci.cli.policy_report import show
 from nexus_oci.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
     from nexus_oci.oci.values import Descriptor, Digest
     from nexus_oci.pipeline.registries import Access
     from nexus_oci.pipeline.verify import Believed, Verification
+    from nexus_oci.policy.judging import Verdict
     from nexus_oci.transfer.ends import Source
     from nexus_oci.trust.verification import Trust
 
@@ -32,6 +35,7 @@ _PATH = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option(
     "--openpgp-certificate", "certificates", type=_PATH, multiple=True, help="An OpenPGP certificate, or several; repeatable."
 )
+@certified_trust_options
 @click.option("--signature", type=_PATH, help="The signature of FILE. Default: FILE.sig, FILE.asc or FILE.prov.")
 @click.option(
     "--builder-id",
@@ -41,6 +45,7 @@ _PATH = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="Who may have built it, as its provenance says; `*` is anything.",
 )
 @click.option("--revoked", type=_PATH, multiple=True, help="A list of digests that are refused: of manifests, blobs, or keys.")
+@click.option("--tier", help="Hold it to the policy of this tier too: what it may carry, what has to be proved, and the gates.")
 @click.option("--offline", is_flag=True, help="Open no connection: only what is on this disk can be verified.")
 @click.option("--shallow", is_flag=True, help="Manifests and signatures only; no blobs.")
 @click.option("--unpack", is_flag=True, help="Unpack the layers of signed images too, and compare them with their configs.")
@@ -57,6 +62,7 @@ def command(
     signature: Path | None,
     builders: tuple[str, ...],
     revoked: tuple[Path, ...],
+    tier: str | None,
     offline: bool,
     shallow: bool,
     unpack: bool,
@@ -71,8 +77,9 @@ def command(
     referrer and blob; images are what their configs say. 4. With --key or --trust, the root and every part of a release has to be
     signed by a trusted key, over that very digest, and SHA256SUMS beside a store too; with an OpenPGP certificate, every chart
     has to have a good provenance file, and SHA256SUMS a good SHA256SUMS.asc. 5. Statements are of the type that they are said to
-    be, and with --builder-id everything has a provenance by that builder. 6. No key has expired, and nothing is revoked. Of a
-    FILE the detached signature is checked, or that of the SHA256SUMS which lists it.
+    be, and with --builder-id everything has a provenance by that builder. 6. No key has expired, and nothing is revoked. 7. With
+    --tier, the release meets that tier's policy (exit code 3 where it does not). Of a FILE the detached signature is checked, or
+    that of the SHA256SUMS which lists it.
     """
     from nexus_oci.pipeline.verify import verify_release
 
@@ -84,6 +91,8 @@ def command(
         )
     trust = trust.with_builders(builders).with_revoked(gone) if trust else None
     file = _file(console, target)
+    if file is not None and tier is not None:
+        raise UsageError("--tier is for a release", why=f"{file} is a file")
     if file is not None:
         _verify_file(console, file, trust, signature)
         return
@@ -101,16 +110,19 @@ def command(
         on_step=console.say if verbose else lambda _: None,
     )
     signers = _check_sums(folder, trust, result, shallow=shallow)
-    _report(console, target, root, result, signers)
+    verdict = _held_to(console, tier, source, root, result) if tier and not result.faults else None
+    _report(console, target, root, result, signers, verdict)
 
 
 def _trust(keys: Sequence[Path], trust_file: Path | None, certificates: Sequence[Path]) -> Trust | None:
-    if not keys and not certificates and trust_file is None:
+    authorities, identities = certified_trust()
+    if not (keys or certificates or authorities or identities) and trust_file is None:
         return None
     from nexus_oci.trust.verification import Trust, load_trust, trusted_certificates, trusted_file
 
     trust = load_trust(trust_file) if trust_file else Trust(keys=())
     trust = trust.with_certificates([found for path in certificates for found in trusted_certificates(path)])
+    trust = trust.with_certified(authorities, identities)
     return trust.with_keys([trusted_file(path) for path in keys])
 
 
@@ -194,7 +206,22 @@ def _check_sums(folder: Path | None, trust: Trust | None, result: Verification, 
     return {name: key.name for name, key in signers.items()}
 
 
-def _report(console: Console, target: str | None, root: Descriptor, result: Verification, sums: dict[str, str]) -> None:
+def _held_to(console: Console, tier: str, source: Source, root: Descriptor, result: Verification) -> Verdict:
+    """What the policy of a tier says of a release that is as it should be."""
+    from nexus_oci.cli.policy_report import standard_of
+    from nexus_oci.pipeline.tier_check import check_verified
+
+    return check_verified(source, root, standard_of(console, tier), result)
+
+
+def _report(
+    console: Console,
+    target: str | None,
+    root: Descriptor,
+    result: Verification,
+    sums: dict[str, str],
+    verdict: Verdict | None,
+) -> None:
     checked = result.signatures.checked if result.signatures else ()
     if console.as_json:
         console.data(
@@ -211,6 +238,7 @@ def _report(console: Console, target: str | None, root: Descriptor, result: Veri
                 "files": {name.removesuffix(".sig"): key for name, key in sums.items()},
                 "unchecked": [*result.unchecked, *(result.signatures.unchecked if result.signatures else ())],
             }
+            | ({"policy": verdict.to_json()} if verdict else {})
         )
     if result.faults:
         raise VerificationError(
@@ -219,6 +247,8 @@ def _report(console: Console, target: str | None, root: Descriptor, result: Veri
             hint="build or pull it again, and do not use what is there",
         )
     if console.as_json:
+        if verdict is not None:
+            verdict.enforce()
         return
     notes = [*result.unchecked, *(note for one in checked for note in (*one.refusals, *one.others))]
     console.result(f"verified {root.digest}: {result.manifests} manifests, {result.blobs} blobs, {human_size(result.size)}")
@@ -231,6 +261,9 @@ def _report(console: Console, target: str | None, root: Descriptor, result: Veri
         console.result(f"  {'files':<10} {name.removesuffix('.sig'):<44} {key}")
     for note, count in () if console.quiet else Counter(notes).items():
         console.say(f"not checked: {note}" + (f" ({count} times)" if count > 1 else ""))
+    if verdict is not None:
+        show(console, verdict)
+        verdict.enforce()
 
 
 def _row(one: Any) -> str:

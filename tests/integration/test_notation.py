@@ -318,17 +318,20 @@ def repointed_tag(field: Field) -> None:
     field.engine.tags["1.0.0"] = field.evil
 
 
-CASES: dict[str, Callable[[Field], None]] = {
-    "a flipped byte in a manifest": flipped_manifest,
-    "a flipped byte in a signature": flipped_signature,
-    "exchanged certificates": exchanged_certificates,
-    "a signature moved to another digest": moved_signature,
-    "a signature by another chain": another_chain,
-    "an annotation that lies": false_annotation,
-    "an expired certificate": expired_certificate,
-    "a stripped referrer": stripped_referrer,
-    "a tag re-pointed": repointed_tag,
+REFUSES, BLIND = True, False
+CASES: dict[str, tuple[Callable[[Field], None], tuple[bool, bool]]] = {
+    #                                                     notation-go | nexus-oci
+    "a flipped byte in a manifest": (flipped_manifest, (BLIND, REFUSES)),
+    "a flipped byte in a signature": (flipped_signature, (REFUSES, REFUSES)),
+    "exchanged certificates": (exchanged_certificates, (REFUSES, REFUSES)),
+    "a signature moved to another digest": (moved_signature, (REFUSES, REFUSES)),
+    "a signature by another chain": (another_chain, (REFUSES, REFUSES)),
+    "an annotation that lies": (false_annotation, (REFUSES, REFUSES)),
+    "an expired certificate": (expired_certificate, (REFUSES, REFUSES)),
+    "a stripped referrer": (stripped_referrer, (REFUSES, REFUSES)),
+    "a tag re-pointed": (repointed_tag, (REFUSES, REFUSES)),
 }
+"""Who refuses what. notation-go reads no manifest but believes the digest that the registry names, so it is blind to its bytes."""
 
 
 @pytest.fixture(scope="module")
@@ -366,11 +369,13 @@ def test_without_an_attack_nobody_refuses(field: Field, notation: Notation, root
     assert refusals(field, notation) == (False, False)
 
 
-@pytest.mark.parametrize("attack", CASES.values(), ids=CASES)
-def test_attacks_are_refused(field: Field, notation: Notation, root: Certified, attack: Callable[[Field], None]) -> None:
+@pytest.mark.parametrize(("attack", "expected"), CASES.values(), ids=CASES)
+def test_attacks_are_refused(
+    field: Field, notation: Notation, root: Certified, attack: Callable[[Field], None], expected: tuple[bool, bool]
+) -> None:
     notation.believe(root)
     attack(field)
-    assert refusals(field, notation) == (True, True)
+    assert refusals(field, notation) == expected
 
 
 @pytest.mark.parametrize(
