@@ -17,6 +17,8 @@ _PATH = click.Path(path_type=Path, exists=True)
 @click.option("--platform", "-p", "platforms", multiple=True, help="Only this platform, as in linux/arm64; repeatable.")
 @click.option("--format", "-f", "formats", multiple=True, help="Only this format; repeatable.")
 @click.option("--from", "former", type=_PATH, help="A former release (its dist folder, or a file) to upgrade from.")
+@click.option("--entitlement", type=_PATH, help="A token (`license issue`) for engines that do not start without one; else what "
+              "needs them running is skipped.")  # fmt: skip
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="The JUnit file. Default: dist/test-report.xml.")
 @click.option("--jobs", "-j", default=2, show_default=True, type=click.IntRange(1, 16), help="Packages at once.")
 @click.pass_obj
@@ -27,6 +29,7 @@ def command(
     platforms: tuple[str, ...],
     formats: tuple[str, ...],
     former: Path | None,
+    entitlement: Path | None,
     junit: Path | None,
     jobs: int,
 ) -> None:
@@ -48,6 +51,7 @@ def command(
         distributions=distributions,
         platforms=parse_platforms(platforms),
         former=former,
+        entitlement=entitlement,
         jobs=jobs,
     )
     with session.display() as display:

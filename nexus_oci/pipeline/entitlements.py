@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexus_oci.entitlement.claims import Claims
-from nexus_oci.entitlement.token import LARGEST, SPKI, issue, key_id
+from nexus_oci.entitlement.token import LARGEST, SPKI, claims_of, issue, key_id, opened
 from nexus_oci.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ def read_token(file: Path) -> bytes:
             return stream.read(LARGEST + 1)
     except OSError as error:
         raise UsageError(f"{file} cannot be read", why=error.strerror) from error
+
+
+def token_place(file: Path) -> str:
+    """Where the engine that a token is for looks for it on a host. Nothing is verified; raises `Refused` for what is no token."""
+    return f"/etc/{claims_of(opened(read_token(file))).engine}/entitlement.token"
 
 
 def described(claims: Claims) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from nexus_oci.oci import media_types
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Digest, Platform
 from nexus_oci.pipeline.base_images import Bases
+from nexus_oci.pipeline.checker import checker_of
 from nexus_oci.pipeline.package_values import linux_package
 from nexus_oci.pipeline.packaging import Variant
 from nexus_oci.pipeline.payload import stage_files
@@ -43,6 +44,8 @@ class Promise:
     paths: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
     meta: str = ""
+    needs_entitlement: bool = False
+    """Whether the engine starts with an entitlement only."""
 
 
 @dataclass(kw_only=True)
@@ -69,8 +72,9 @@ class Definitions:
         source = source_files(self.project.definition, checkout)
         layout = _LAYOUTS.get(package_format, package_format)
         package = linux_package(self.project.definition, found, platform, source, checkout.stamp, layout)
-        check = found.image.healthcheck
+        check, checker = found.image.healthcheck, checker_of(self.project.definition, found)
         return Promise(
+            needs_entitlement=checker is not None and checker.required,
             name=package.name,
             version=self.version,
             health=tuple(check.command) if check else (),

@@ -24,6 +24,7 @@ from nexus_oci.errors import NotFoundError, UsageError
 from nexus_oci.formats.package import ARCHITECTURES
 from nexus_oci.oci.values import Platform
 from nexus_oci.pipeline.build import LazyEngine
+from nexus_oci.pipeline.entitlements import token_place
 from nexus_oci.pipeline.following import Definitions, Promise
 from nexus_oci.pipeline.progress import Progress, StepChanged
 from nexus_oci.pipeline.project import Settings
@@ -33,6 +34,7 @@ from nexus_oci.plan.expand import REPOSITORIES
 TESTED: Final = ("tar.gz", "tar.zst", "deb", "rpm", "srpm", "apk", "archlinux", "ipk", "apt", "yum")
 """The formats that there are checks for."""
 _OWN: Final = Platform.parse(f"linux/{host.machine()}")
+_UNENTITLED: Final = "the engine starts with an entitlement only, and --entitlement names none"
 _ENDINGS: Final[Mapping[str, str]] = {
     ".deb": "deb",
     ".src.rpm": "srpm",
@@ -60,7 +62,7 @@ class Artifact:
 class TestOptions:
     """What to test: `files`, or what a build left in `dist`; of it only some formats and distributions, where given.
 
-    `former` is a former release's folder or file, to upgrade from.
+    `former` is a former release's folder or file, to upgrade from. `entitlement` is the file of a token that the engine asks for.
     """
 
     __test__ = False  # no test of pytest's
@@ -71,6 +73,7 @@ class TestOptions:
     distributions: tuple[str, ...] = ()
     platforms: tuple[Platform, ...] = ()
     former: Path | None = None
+    entitlement: Path | None = None
     jobs: int = 2
 
 
@@ -224,6 +227,12 @@ class Testing:
             meta=promise.meta,
         )
         files = [artifact.path]
+        if self.options.entitlement:
+            files.append(self.options.entitlement)
+            own = _place(self.options.entitlement)
+            subject = replace(subject, entitlement=own, entitlement_place=token_place(self.options.entitlement))
+        elif promise.needs_entitlement:
+            subject = replace(subject, unentitled=_UNENTITLED)
         main = self.others.main(artifact)
         if main is None:
             subject = replace(

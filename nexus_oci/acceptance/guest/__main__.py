@@ -26,6 +26,7 @@ _PROGRAMS = {
 def main(folder: str) -> None:
     """Run the checks of one package."""
     subject = Subject.read(Path(folder) / "subject.json")
+    subject.put_entitlement()
     module = importlib.import_module(f"{__package__}.{_PROGRAMS[subject.format]}")
     module.test(Report(), subject)
 

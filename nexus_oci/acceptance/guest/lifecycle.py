@@ -321,7 +321,7 @@ class Lifecycle:
         else:
             self._remove_kept()
         with self.report.check("purge", "nothing is left of it"):
-            state = [f"/var/(lib|cache|log)/(private/)?{re.escape(name)}" for name in self.state] if done is None else []
+            state = [f"/var/(lib|cache|log)/(private/)?{re.escape(name)}(/.*)?" for name in self.state] if done is None else []
             listed(changes(self.before, (*self.manager.written, *state)))
 
     def _remove_kept(self) -> None:

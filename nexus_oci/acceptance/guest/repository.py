@@ -195,6 +195,8 @@ def _install(report: Report, repository: Repository) -> None:
             return
         for unit in units.services:
             with report.check("service", f"{unit} runs"):
+                if subject.unentitled:
+                    raise Skipped(subject.unentitled)
                 if subject.format == "yum":
                     run("systemctl", "start", unit)
                 must_run(unit)

@@ -18,7 +18,9 @@ class Subject:
     `version` is what the program says of itself, `health` the command of its health check, `expected` the paths that the
     definition promises. `foreign` is the processor's name, where it is another than the machine's.
     `allowed` are tags of linters that the definition gives reasons against. `meta` is the name of the package without files that
-    draws this one in, where there is one. `beside` has what must be installed with a file, by that file.
+    draws this one in, where there is one. `beside` has what must be installed with a file, by that file. `entitlement` is a token
+    that the engine asks for before it starts, to be put where its checker looks for it, `entitlement_place`; `unentitled` says
+    why there is none although one is needed.
     """
 
     format: str
@@ -37,6 +39,9 @@ class Subject:
     allowed: tuple[str, ...] = ()
     meta: str = ""
     beside: Mapping[str, str] = field(default_factory=dict)
+    entitlement: str = ""
+    entitlement_place: str = ""
+    unentitled: str = ""
 
     def together(self, file: str) -> list[str]:
         """A package's file, and before it what has to be installed with it."""
@@ -44,8 +49,8 @@ class Subject:
 
     def cannot_run(self, paths: Iterable[Path]) -> str:
         """Why the first program among the paths does not run on this machine; empty where it does, or where there is none."""
-        if not self.foreign:
-            return ""
+        if self.unentitled or not self.foreign:
+            return self.unentitled
         for path in paths:
             if path.is_symlink() or not path.is_file() or not os.access(path, os.X_OK):
                 continue
@@ -60,6 +65,14 @@ class Subject:
                 return f"no handler for linux/{self.foreign} is registered"
             return ""
         return ""
+
+    def put_entitlement(self) -> None:
+        """Copy the token to where the checker looks for it, as an administrator does; any user may read it there."""
+        if self.entitlement:
+            place = Path(self.entitlement_place)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(Path(self.entitlement).read_bytes())
+            place.chmod(0o644)
 
     @classmethod
     def read(cls, path: Path) -> Subject:

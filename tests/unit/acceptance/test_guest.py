@@ -161,3 +161,17 @@ def test_a_program_of_another_processor_says_what_is_missing(tmp_path: Path) -> 
     subject = Subject(format="deb", file="x", foreign="arm64")
     assert subject.cannot_run([tmp_path / "missing", program]) == "no handler for linux/arm64 is registered"
     assert Subject(format="deb", file="x").cannot_run([program]) == ""
+
+
+def test_a_token_is_put_where_the_checker_looks_for_it(tmp_path: Path) -> None:
+    token, place = tmp_path / "a.token", tmp_path / "etc/shop/entitlement.token"
+    token.write_text("token\n")
+    token.chmod(0o600)
+    Subject(format="deb", file="x.deb", entitlement=str(token), entitlement_place=str(place)).put_entitlement()
+    assert (place.read_text(), place.stat().st_mode & 0o777) == ("token\n", 0o644)
+    Subject(format="deb", file="x.deb").put_entitlement()
+
+
+def test_an_engine_without_its_entitlement_does_not_run(tmp_path: Path) -> None:
+    assert Subject(format="deb", file="x.deb", unentitled="none is named").cannot_run([tmp_path]) == "none is named"
+    assert Subject(format="deb", file="x.deb").cannot_run([tmp_path]) == ""
