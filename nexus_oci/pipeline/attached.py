@@ -13,8 +13,10 @@ from types import MappingProxyType
 
 from nexus_oci.errors import NexusError, NotFoundError, VerificationError
 from nexus_oci.oci import media_types
+from nexus_oci.oci.embedded import embedded
 from nexus_oci.oci.store import Store, VerifiedReader
 from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Descriptor, Digest, Manifest
+from nexus_oci.pipeline.read_once import ReadOnce
 from nexus_oci.pipeline.subjects import ARTIFACT_TYPES
 from nexus_oci.transfer.ends import Source
 from nexus_oci.trust.cosign import SimpleSignature, signature_layers, signature_tag, signed_by_tag
@@ -64,7 +66,8 @@ def read_attached(
     """Every signature attached to a manifest, under a tag or by reference. What cannot be read becomes a fault.
 
     With `only_signatures` bundles are left alone that are said to hold something else, such as an SBOM, but for the types in
-    `also`. `payloads` are payloads by their digests that need not be read to be known.
+    `also`; and what came embedded in what was read before is taken from there. `payloads` are payloads by their digests that
+    need not be read to be known.
     """
     found = Attached()
     try:
@@ -73,7 +76,10 @@ def read_attached(
     except NexusError as error:
         found.faults.append(f"the signatures of {digest} (tag) cannot be read: {error.what}")
     try:
-        _read_referrers(source, digest, found, lambda kind: not only_signatures or kind == SIGNATURE or kind in also)
+        if only_signatures:
+            _read_referrers(source, digest, found, lambda kind: kind == SIGNATURE or kind in also, quick=True)
+        else:
+            _read_referrers(source, digest, found, lambda _: True, quick=False)
     except NexusError as error:
         found.faults.append(f"the signatures of {digest} (referrers) cannot be read: {error.what}")
     return found
@@ -98,7 +104,7 @@ def read_signatures(
     return [SimpleSignature(payload=known[layer.digest], signature=signature) for layer, signature in layers]
 
 
-def _read_referrers(source: Source, digest: Digest, found: Attached, wanted: Callable[[str], bool]) -> None:
+def _read_referrers(source: Source, digest: Digest, found: Attached, wanted: Callable[[str], bool], *, quick: bool) -> None:
     listed = source.referrers(digest)
     if len(listed) > MOST_REFERRERS:
         raise VerificationError(
@@ -109,26 +115,28 @@ def _read_referrers(source: Source, digest: Digest, found: Attached, wanted: Cal
         if descriptor.artifact_type == BUNDLE and label and not wanted(label):
             found.others.append(f"a bundle of type {label} was not read")
             continue
-        manifest = source.manifest(descriptor)
+        early = source.embedded(descriptor) if quick and isinstance(source, ReadOnce) else None
+        manifest = early or source.manifest(descriptor)
         label = manifest.annotations.get(PREDICATE)
         if manifest.subject is None or manifest.subject.digest != digest:
             found.others.append(f"{descriptor.digest} is listed among what refers to {digest}, and does not")
         elif manifest.artifact_type == BUNDLE and not wanted(label or SIGNATURE):
             found.others.append(f"a bundle of type {label} was not read")
         elif manifest.artifact_type == BUNDLE:
-            _read_bundle(source, manifest, label, found)
+            _read_bundle(source, manifest, label, found, quick=quick)
         elif manifest.artifact_type == NOTATION:
             _read_envelope(source, manifest, found)
         elif manifest.artifact_type not in ARTIFACT_TYPES:
             found.others.append(f"{descriptor.digest}, which refers to {digest}, is of type {manifest.artifact_type}")
 
 
-def _read_bundle(source: Source, manifest: Manifest, label: str | None, found: Attached) -> None:
+def _read_bundle(source: Source, manifest: Manifest, label: str | None, found: Attached, *, quick: bool) -> None:
     name = f"the bundle {manifest.descriptor.digest}"
     try:
         if len(manifest.layers) != 1:
             raise VerificationError(f"it has {len(manifest.layers)} layers")
-        data = read_blob(source, manifest.layers[0], limit=_LARGEST_BUNDLE)
+        early = embedded(manifest.data["layers"][0]) if quick else None
+        data = early or read_blob(source, manifest.layers[0], limit=_LARGEST_BUNDLE)
         bundle = read_bundle(data)
         certified = read_certified(data) if bundle is None else None
     except NexusError as error:

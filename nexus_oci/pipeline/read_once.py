@@ -28,10 +28,14 @@ _Value = TypeVar("_Value")
 
 @runtime_checkable
 class Reading(Protocol):
-    """A source that reads a manifest by its name in one question."""
+    """A source that may answer before it is asked: a registry."""
 
     def read(self, name: str) -> Manifest:
-        """The manifest that a tag or digest names."""
+        """The manifest that a tag or digest names, in one question."""
+        ...
+
+    def embedded(self, digest: Digest) -> Manifest | None:
+        """A referrer's manifest that came with the list of referrers."""
         ...
 
 
@@ -105,6 +109,16 @@ class ReadOnce:
     def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
         """As the source, the first time."""
         return self._once(self._referrers, digest, lambda: self._source.referrers(digest))
+
+    def embedded(self, descriptor: Descriptor) -> Manifest | None:
+        """A manifest that is known already, or that came with the list of referrers: its digest is right, and nothing was asked.
+
+        So it proves what it says, and not that the source has it.
+        """
+        known = self._manifests.get((descriptor.digest, descriptor.size))
+        if isinstance(known, Manifest) or not isinstance(self._source, Reading):
+            return known if isinstance(known, Manifest) else None
+        return self._source.embedded(descriptor.digest)
 
     def _once(self, known: dict[_Key, _Value | NexusError], key: _Key, ask: Callable[[], _Value]) -> _Value:
         if key not in known:

@@ -5,8 +5,8 @@ too, since registries answer 404, 406, a wrong body, an empty list, or an OCI-Su
 
 In an index under such a tag small manifests are embedded: one question then brings the signatures of a manifest.
 
-That there is no such API is believed for a repository once the registry has said that the address itself is unknown, as long as
-it never shows the contrary; not where it says that the repository or the manifest is.
+That there is no such API is believed for a repository once the registry has said of two manifests that the address itself is
+unknown, and never showed the contrary; not where it says that the repository or the manifest is.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from nexus_oci.registry.transport import Answer, Call, Transport
 
 _NO_API = frozenset({400, 404, 405, 406, 415, 501})
 _NO_ADDRESS = frozenset({404, 405, 501})
+_DENIALS = 2
 _ROUNDS = 8
 _MAX_PAGES = 10_000
 _MOST_EMBEDDING = 256
@@ -50,8 +51,10 @@ class Referrers:
         self._read = read
         self._proved = False
         self._embedded: dict[Digest, bytes] = {}
-        self._lacking: set[str] = set()
-        """The repositories whose registry has said that it has no such API."""
+        self._denials: defaultdict[str, set[Digest]] = defaultdict(set)
+        """By repository, the digests for which the registry has said that it does not know the address."""
+        self._answering: set[str] = set()
+        """The repositories for which it has answered as the API does, if only with an empty list."""
         self._first: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
         self._tags: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -88,28 +91,23 @@ class Referrers:
         if announced:
             if self._proved:
                 return
-            self._lacking.discard(repository)
+            self._denials[repository].clear()
             listed = self._from_api(repository, subject.digest, None) or ()
             if any(descriptor.digest == manifest.descriptor.digest for descriptor in listed):
                 return
         self._write_tag(repository, subject.digest, manifest)
 
     def _ask(self, repository: str, digest: Digest, artifact_type: str | None) -> list[Descriptor] | None:
-        """As `_from_api`; of several threads the first finds out alone whether there is one."""
-        if repository in self._lacking:
-            return None
-        if self._proved:
-            return self._from_api(repository, digest, artifact_type)
-        with self._lock:
-            gate = self._first[repository]
-        if gate.acquire(blocking=False):
-            try:
-                return self._from_api(repository, digest, artifact_type)
-            finally:
-                gate.release()
-        with gate:
-            pass
-        return None if repository in self._lacking else self._from_api(repository, digest, artifact_type)
+        """As `_from_api`. Of several threads one at a time asks until it is known whether there is such an API."""
+        if not self._proved and repository not in self._answering:
+            with self._lock:
+                gate = self._first[repository]
+            with gate:
+                if len(self._denials[repository]) >= _DENIALS:
+                    return None
+                if repository not in self._answering:
+                    return self._from_api(repository, digest, artifact_type)
+        return self._from_api(repository, digest, artifact_type)
 
     def _from_api(self, repository: str, digest: Digest, artifact_type: str | None) -> list[Descriptor] | None:
         """What the registry's API lists; None where there is none that can be believed."""
@@ -130,9 +128,10 @@ class Referrers:
             answer = self._transport.fetch(call)
             page = _read_page(answer)
             if page is None:
-                if _is_unknown(answer) and not self._proved:
-                    self._lacking.add(repository)
+                if _is_unknown(answer):
+                    self._denials[repository].add(digest)
                 return None
+            self._answering.add(repository)
             found.extend(page)
             if len(found) > MOST_REFERRERS:
                 raise VerificationError(
@@ -145,7 +144,6 @@ class Referrers:
                 raise RegistryError(f"{self._transport.host} continues a list on another host", why="it is not followed")
         if found:
             self._proved = True
-            self._lacking.discard(repository)
         return found
 
     def _from_tag(self, repository: str, digest: Digest) -> tuple[Descriptor, ...]:

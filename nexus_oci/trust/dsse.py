@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from nexus_oci.errors import VerificationError
 from nexus_oci.oci import media_types
+from nexus_oci.oci.embedded import embedding
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Digest, Manifest, canonical_json
 from nexus_oci.trust.cosign import decoded
@@ -139,14 +140,17 @@ def read_bundle(data: bytes) -> Bundle | None:
 
 
 def store_bundle(store: Store, bundle: bytes, subject: Descriptor, predicate_type: str, created: str) -> Descriptor:
-    """Write a bundle as an artifact that refers to `subject`; returns its manifest's descriptor. `created` is RFC 3339."""
+    """Write a bundle as an artifact that refers to `subject`; returns its manifest's descriptor. `created` is RFC 3339.
+
+    A small one, as those of signatures are, is embedded in the manifest too, so that it is read with it.
+    """
     about = Descriptor(media_type=subject.media_type, digest=subject.digest, size=subject.size)
     manifest = {
         "schemaVersion": 2,
         "mediaType": media_types.MANIFEST,
         "artifactType": BUNDLE,
         "config": store.put(b"{}", media_types.EMPTY).to_json(),
-        "layers": [store.put(bundle, BUNDLE).to_json()],
+        "layers": [embedding(store.put(bundle, BUNDLE).to_json(), bundle)],
         "subject": about.to_json(),
         "annotations": {_CONTENT: "dsse-envelope", PREDICATE: predicate_type, media_types.CREATED: created},
     }

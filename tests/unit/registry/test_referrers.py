@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from nexus_oci.errors import RegistryError
+from nexus_oci.errors import RegistryError, VerificationError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.reference import Reference
-from nexus_oci.oci.values import Digest, Manifest
+from nexus_oci.oci.values import Digest, Manifest, digest_of
 from nexus_oci.registry.client import RegistryClient
+from nexus_oci.registry.reading import RegistryReader
 from nexus_oci.registry.referrers import fallback_tag
+from nexus_oci.registry.settings import RegistrySettings
 from tests.support.faulty_registry import INDEX, LOOPBACK, Fault, FaultyRegistry, Handler, answer
 
 pytestmark = LOOPBACK
@@ -83,6 +87,7 @@ def test_without_the_api_the_fallback_tag_lists_them(server: FaultyRegistry, cli
                 "size": manifest.descriptor.size,
                 "artifactType": "application/vnd.test.sbom",
                 "annotations": {"name": name},
+                "data": base64.b64encode(manifest.raw).decode(),
             }
             for manifest, name in ((one, "one"), (two, "two"))
         ],
@@ -170,3 +175,79 @@ def test_a_fallback_tag_that_holds_something_else_is_left_alone(server: FaultyRe
         push(client, referrer("one"))
     reference = Reference(host=server.host, repository="team/app", tag=TAG)
     assert client.manifest(reference).raw == raw
+
+
+def asked(server: FaultyRegistry) -> int:
+    return len(server.requests("GET", "/referrers/"))
+
+
+def digests(count: int) -> list[Digest]:
+    return [digest_of(str(number).encode()) for number in range(count)]
+
+
+def test_a_registry_without_the_api_is_asked_for_it_twice_at_most(server: FaultyRegistry, client: RegistryClient) -> None:
+    server.fault("GET", "referrers", *[answer(404, b"404 page not found", Content_Type="text/plain")] * 100)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda digest: client.referrers("team/app", digest), digests(30))) == {()}
+    assert asked(server) == 2
+    client.referrers("team/other", SUBJECT.descriptor.digest)
+    assert asked(server) == 3
+
+
+def test_one_denial_among_answers_is_an_accident(server: FaultyRegistry, client: RegistryClient) -> None:
+    one = referrer("one")
+    push(client, one)
+    server.fault("GET", "referrers", answer(404))
+    assert listed(client) == set()
+    assert listed(client) == {one.descriptor.digest}
+
+
+@pytest.mark.parametrize("code", ["NAME_UNKNOWN", "MANIFEST_UNKNOWN", "DENIED"])
+def test_a_registry_that_misses_the_manifest_may_have_the_api(server: FaultyRegistry, client: RegistryClient, code: str) -> None:
+    denial = answer(404, json.dumps({"errors": [{"code": code}]}).encode(), Content_Type="application/json")
+    server.fault("GET", "referrers", *[denial] * 100)
+    for digest in digests(5):
+        client.referrers("team/app", digest)
+    assert asked(server) == 5
+
+
+def test_a_registry_that_has_shown_a_referrer_is_asked_every_time(server: FaultyRegistry, client: RegistryClient) -> None:
+    one = referrer("one")
+    push(client, one)
+    assert listed(client) == {one.descriptor.digest}
+    server.fault("GET", "referrers", *[answer(404)] * 4)
+    before = asked(server)
+    for digest in digests(4):
+        client.referrers("team/app", digest)
+    assert listed(client) == {one.descriptor.digest}
+    assert asked(server) == before + 5
+
+
+def test_what_an_index_embeds_counts_only_with_the_digest_that_it_has(server: FaultyRegistry, client: RegistryClient) -> None:
+    server.referrers_api = server.sends_subject_header = False
+    one, two = referrer("one"), referrer("two")
+    push(client, one, two)
+    data = fallback(server)
+    assert data is not None
+    entries = data["manifests"]
+    entries[1]["data"] = entries[0]["data"]  # type: ignore[index]
+    raw = json.dumps(data).encode()
+    repository = server.repository("team/app")
+    repository.manifests[digest_of(raw)] = (INDEX, raw)
+    repository.tags[TAG] = digest_of(raw)
+    reader = RegistryReader(server.host, RegistrySettings(plain_http=True))
+    assert len(reader.referrers("team/app", SUBJECT.descriptor.digest)) == 2
+    found = reader.embedded(one.descriptor.digest)
+    assert found is not None and found.raw == one.raw
+    assert reader.embedded(two.descriptor.digest) is None
+    reader.close()
+
+
+def test_more_referrers_than_a_release_can_have_are_refused(
+    server: FaultyRegistry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nexus_oci.registry.referrers.MOST_REFERRERS", 3)
+    push(client, *[referrer(str(number)) for number in range(4)])
+    server.page_size = 2
+    with pytest.raises(VerificationError, match="more than 3 manifests"):
+        listed(client)
