@@ -19,6 +19,7 @@ crane v0.22.1 github.com/google/go-containerregistry/cmd/crane
 regctl v0.11.7 github.com/regclient/regclient/cmd/regctl
 conformance v0.0.0-20260831232431-97274622c111 github.com/opencontainers/distribution-spec/conformance
 notation - tests/peers/notation
+wharfie - tests/peers/wharfie
 containerd v2.4.2 github.com/containerd/containerd/v2/cmd/containerd
 ctr v2.4.2 github.com/containerd/containerd/v2/cmd/ctr
 kyverno-source v1.19.1 github.com/kyverno/kyverno//

@@ -39,9 +39,8 @@ def hosts_toml(redirect: Redirect) -> list[Written]:
     head = f"# {redirect.source} comes from {redirect.mirror}. containerd reads this at every pull.\n"
     if redirect.exclusive:
         text = head + f"server = {quoted(address)}\n" + "".join(f"{fact}\n" for fact in facts)
-        notes: tuple[str, ...] = (
-            f"containerd asks {redirect.mirror_host} for everything of {redirect.source_host}, and nothing else",
-        )
+        whole = f"containerd asks {redirect.mirror_host} for everything of {redirect.source_host}, and nothing else"
+        notes: tuple[str, ...] = (whole,)
     else:
         original = _HUB.get(redirect.source_host, redirect.source_host)
         text = head + f"server = {quoted(f'https://{original}')}\n\n[host.{quoted(address)}]\n"
