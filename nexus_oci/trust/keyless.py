@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nexus_oci.errors import UnreachableError, UsageError, VerificationError
+from nexus_oci.oci.values import canonical_json
 from nexus_oci.trust.dsse import Bundle
 from nexus_oci.trust.keys import read_small
 from nexus_oci.trust.verification import Limited
@@ -131,12 +132,19 @@ class KeylessSigner:
         from sigstore.dsse import Statement
 
         with self._translated():
-            made: str = self._signer.sign_dsse(Statement(statement)).to_json()
+            made: str = self._signer.sign_dsse(Statement(_named(statement))).to_json()
         bundle = read_certified(made.encode())
         refusal = self.identity.verifies(bundle) if bundle is not None else "it holds no certificate"
         if refusal is not None:
             raise VerificationError("what Sigstore's services signed does not verify", why=refusal, hint="nothing of it was kept")
         return made.encode()
+
+
+def _named(statement: bytes) -> bytes:
+    """A statement whose subjects have names, if empty ones: `sigstore` takes no others, and in-toto does."""
+    document = json.loads(statement)
+    document["subject"] = [{"name": "", **subject} for subject in document["subject"]]
+    return canonical_json(document)
 
 
 def read_certified(data: bytes) -> CertifiedBundle | None:
