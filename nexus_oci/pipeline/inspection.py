@@ -166,7 +166,8 @@ class Inspector:
         size = content.seek(0, 2)
         content.seek(0)
         head = content.read(_HEAD)
-        self._search(about.path, content, size)
+        own = self._search(about.path, content, size)
+        inner = len(self.seen.secrets)
         program = head.startswith(_PROGRAMS) and size > 64
         if program:
             content.seek(0)
@@ -184,15 +185,17 @@ class Inspector:
             about = replace(about, why=" ".join(f"it is an archive that cannot be read: {error}".split())[:200])
         if about.why or program or _has_rights(about):
             self.seen.files.append(about)
+        if len(self.seen.secrets) == inner:  # what an archive shows through its skin is told once, where it is
+            self.seen.secrets += own
 
-    def _search(self, path: str, content: IO[bytes], size: int) -> None:
+    def _search(self, path: str, content: IO[bytes], size: int) -> list[SeenSecret]:
         content.seek(0)
         if size <= HELD:
             found = scan_bytes(path, content.read())
         else:
             content.flush()
             found = scan_file(path, f"/dev/fd/{content.fileno()}")
-        self.seen.secrets += [SeenSecret(path=one.path, line=one.line, kind=one.kind, hint=one.hint) for one in found]
+        return [SeenSecret(path=one.path, line=one.line, kind=one.kind, hint=one.hint) for one in found]
 
     def _unpack(self, about: SeenFile, content: IO[bytes], head: bytes, size: int, depth: int) -> None:
         """Look at what is inside, where it is an archive; raises one of `_FAULTS` where that cannot be."""
