@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from nexus_oci.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
     from nexus_oci.oci.values import Descriptor, Digest
+    from nexus_oci.pipeline.read_once import ReadOnce
     from nexus_oci.pipeline.registries import Access
     from nexus_oci.pipeline.verify import Believed, Verification
     from nexus_oci.policy.judging import Verdict
@@ -99,18 +101,19 @@ def command(
     if signature is not None:
         raise UsageError("--signature is for a FILE", why="the signatures of a release are in its store or registry")
     source, root, believed, folder = _open(console, target, release, trust, offline, access(console, plain_http, ca_file))
-    result = verify_release(
-        source,
-        root,
-        believed,
-        shallow=shallow,
-        unpack=unpack,
-        revoked=gone,
-        jobs=jobs,
-        on_step=console.say if verbose else lambda _: None,
-    )
-    signers = _check_sums(folder, trust, result, shallow=shallow)
-    verdict = _held_to(console, tier, source, root, result) if tier and not result.faults else None
+    with closing(source):
+        result = verify_release(
+            source,
+            root,
+            believed,
+            shallow=shallow,
+            unpack=unpack,
+            revoked=gone,
+            jobs=jobs,
+            on_step=console.say if verbose else lambda _: None,
+        )
+        signers = _check_sums(folder, trust, result, shallow=shallow)
+        verdict = _held_to(console, tier, source, root, result) if tier and not result.faults else None
     _report(console, target, root, result, signers, verdict)
 
 
@@ -159,7 +162,7 @@ def _verify_file(console: Console, path: Path, trust: Trust | None, signature: P
 
 def _open(
     console: Console, target: str | None, release: str | None, trust: Trust | None, offline: bool, registries: Access
-) -> tuple[Source, Descriptor, Believed | None, Path | None]:
+) -> tuple[ReadOnce, Descriptor, Believed | None, Path | None]:
     """Where the release is read from, its digest, what its signatures are judged by, and the folder of a store."""
     from nexus_oci.cli.session import find_store, only_root
     from nexus_oci.oci.reference import Reference
@@ -176,7 +179,7 @@ def _open(
         repository = store_repository(store.tags(), root)
         locate = in_store(store)
         believed = Believed(trust=trust, now=now, locate=locate, repository=repository) if trust else None
-        return StoreEnd(store), root, believed, store.root.parent
+        return ReadOnce(StoreEnd(store)), root, believed, store.root.parent
     assert target is not None  # noqa: S101  without one there is a store or an error
     reference = Reference.parse(target)
     if offline:
@@ -185,8 +188,12 @@ def _open(
             hint="pull it first, and verify what was pulled",
         )
     once = ReadOnce(registries.reading_end(reference))
-    root = once.resolve(reference.target)
-    prefix, repository = place_of(reference, once.manifest(root))
+    try:
+        root = once.resolve(reference.target)
+        prefix, repository = place_of(reference, once.manifest(root))
+    except BaseException:
+        once.close()
+        raise
     if trust is None:
         return once, root, None, None
     tag = reference.tag if reference.digest is None else None

@@ -38,6 +38,10 @@ class Reading(Protocol):
         """A referrer's manifest that came with the list of referrers."""
         ...
 
+    def close(self) -> None:
+        """Close its connections."""
+        ...
+
 
 class ReadOnce:
     """A `Source` over another, which remembers every answer, also that something is missing or damaged. Used by several threads.
@@ -109,6 +113,11 @@ class ReadOnce:
     def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
         """As the source, the first time."""
         return self._once(self._referrers, digest, lambda: self._source.referrers(digest))
+
+    def close(self) -> None:
+        """Close the source, if it has connections to be closed."""
+        if isinstance(self._source, Reading):
+            self._source.close()
 
     def embedded(self, descriptor: Descriptor) -> Manifest | None:
         """A manifest that is known already, or that came with the list of referrers: its digest is right, and nothing was asked.

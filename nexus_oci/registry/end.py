@@ -49,6 +49,10 @@ class ReadingEnd:
         """The manifests whose subject is `digest`."""
         return self._reader.referrers(self.repository, digest)
 
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._reader.close()
+
     def embedded(self, digest: Digest) -> Manifest | None:
         """A referrer's manifest that came with the list of referrers, if it did."""
         return self._reader.embedded(digest)

@@ -1,0 +1,374 @@
+"""Attacks on a signed release in a registry: on every kind of manifest, with and without the referrers API, whole and shallow.
+
+Whoever attacks may write anything to the registry, and has no key. test_signatures.py has the same attacks before
+the other verifiers.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nexus_oci.oci import media_types
+from nexus_oci.oci.reference import Reference
+from nexus_oci.oci.store import Store
+from nexus_oci.oci.values import Descriptor, Digest
+from nexus_oci.pipeline.push import push_release
+from nexus_oci.pipeline.registries import Access
+from nexus_oci.pipeline.signing_release import sign_store
+from nexus_oci.release.assemble import Named, store_chart, store_release
+from nexus_oci.trust import cosign, dsse
+from nexus_oci.trust.keys import PrivateKey, generate
+from tests.support.faulty_registry import FaultyRegistry, Repository, answer, faulty_registry
+from tests.unit.cli.conftest import RunProgram, release
+from tests.unit.cli.conftest import run as run
+
+pytestmark = pytest.mark.integration
+
+KEY, OTHER = generate(), generate()
+KINDS = ("release", "index", "image", "deb", "chart")
+
+
+def with_chart(store: Store) -> Descriptor:
+    """A release of an image, a deb and a chart."""
+    old = store.manifest(release(store))
+    index, deb = old.manifests
+    chart = store_chart(store, config=b'{"name":"c"}', archive=b"chart", annotations={media_types.VERSION: "1.0.0"})
+    root = store_release(
+        store,
+        images=[Named(descriptor=index, repository="engine", tag="1.0.0")],
+        artifacts=[deb],
+        charts=[Named(descriptor=chart, repository="charts/c", tag="1.0.0")],
+        annotations={},
+    )
+    store.replace_tags({"1.0.0": root, "charts/c:1.0.0": chart}, keep_untagged=True)
+    return root
+
+
+@dataclass
+class Field:
+    """A registry with a signed release, and what an attacker does to it."""
+
+    registry: FaultyRegistry
+    folder: Path
+
+    @property
+    def releases(self) -> Repository:
+        return self.registry.repository("team/releases")
+
+    @property
+    def root(self) -> str:
+        return self.releases.tags["1.0.0"]
+
+    def manifest(self, digest: str) -> Any:
+        return json.loads(self.releases.manifests[digest][1])
+
+    def kinds(self) -> dict[str, str]:
+        """The digest of each kind of manifest."""
+        children = self.manifest(self.root)["manifests"]
+        index, chart, deb = (child["digest"] for child in children)
+        return {
+            "release": self.root,
+            "index": index,
+            "image": self.manifest(index)["manifests"][0]["digest"],
+            "deb": deb,
+            "chart": chart,
+        }
+
+    def put(self, data: Any) -> str:
+        """Store a manifest, its digest being right."""
+        raw = json.dumps(data).encode()
+        digest = "sha256:" + hashlib.sha256(raw).hexdigest()
+        self.releases.manifests[digest] = (data["mediaType"], raw)
+        return digest
+
+    def sig(self, digest: str) -> str:
+        return digest.replace(":", "-") + ".sig"
+
+    def bundle(self, digest: str) -> str:
+        """The bundle that refers to a manifest."""
+        (found,) = [
+            name
+            for name, (_, raw) in self.releases.manifests.items()
+            if (data := json.loads(raw)).get("artifactType") == dsse.BUNDLE and data["subject"]["digest"] == digest
+        ]
+        return found
+
+    def carry(self, body: bytes, about: str, label: str = dsse.SIGNATURE) -> str:
+        """Attach a bundle to a manifest, in the place of the one that is there."""
+        carrier = self.manifest(self.bundle(about))
+        layer = {"mediaType": dsse.BUNDLE, "digest": "sha256:" + hashlib.sha256(body).hexdigest(), "size": len(body)}
+        self.releases.blobs[layer["digest"]] = body  # type: ignore[index]
+        carrier["layers"] = [layer]
+        carrier["annotations"][dsse.PREDICATE] = label
+        self.unlist(about)
+        digest = self.put(carrier)
+        self.list(about, digest)
+        return digest
+
+    def unlist(self, about: str) -> None:
+        """Take the bundle away, and out of the list of referrers."""
+        old = self.bundle(about)
+        del self.releases.manifests[old]
+        self._relist(about, lambda entries: [entry for entry in entries if entry["digest"] != old])
+
+    def list(self, about: str, digest: str) -> None:
+        kind, raw = self.releases.manifests[digest]
+        data = json.loads(raw)
+        entry = {"mediaType": kind, "digest": digest, "size": len(raw), "artifactType": data["artifactType"]}
+        self._relist(about, lambda entries: [*entries, entry])
+
+    def _relist(self, about: str, change: Callable[[list[Any]], list[Any]]) -> None:
+        tag = about.replace(":", "-")
+        if tag in self.releases.tags:
+            data = self.manifest(self.releases.tags[tag])
+            data["manifests"] = change(data["manifests"])
+            self.releases.tags[tag] = self.put(data)
+
+    def bundle_body(self, about: str) -> bytes:
+        return self.releases.blobs[self.manifest(self.bundle(about))["layers"][0]["digest"]]
+
+    def simple_by(self, key: PrivateKey, about: str) -> None:
+        """Put one signature by a key under the tag."""
+        payload = cosign.payload_for(Digest(about), "team/releases")
+        self._simple(about, payload, key.sign(payload))
+
+    def _simple(self, about: str, payload: bytes, signature: bytes) -> None:
+        image = self.manifest(self.releases.tags[self.sig(about)])
+        digest = "sha256:" + hashlib.sha256(payload).hexdigest()
+        self.releases.blobs[digest] = payload
+        notes = {"dev.cosignproject.cosign/signature": base64.b64encode(signature).decode()}
+        image["layers"] = [{"mediaType": cosign.PAYLOAD, "digest": digest, "size": len(payload), "annotations": notes}]
+        self.releases.tags[self.sig(about)] = self.put(image)
+
+
+Attack = Callable[[Field, str, str], None]
+"""Does something to a victim; the last is another signed manifest."""
+
+
+def flipped_manifest(field: Field, victim: str, _: str) -> None:
+    kind, raw = field.releases.manifests[victim]
+    place = raw.index(b"sha256:") + 20
+    field.releases.manifests[victim] = (kind, raw[:place] + (b"0" if raw[place] != 48 else b"1") + raw[place + 1 :])
+
+
+def lost_manifest(field: Field, victim: str, _: str) -> None:
+    del field.releases.manifests[victim]
+
+
+def flipped_tag(field: Field, victim: str, _: str) -> None:
+    image = field.manifest(field.releases.tags[field.sig(victim)])
+    for layer in image["layers"]:
+        for name, value in layer["annotations"].items():
+            layer["annotations"][name] = value[:40] + ("A" if value[40] != "A" else "B") + value[41:]
+    field.releases.tags[field.sig(victim)] = field.put(image)
+
+
+def flipped_bundle(field: Field, victim: str, _: str) -> None:
+    body = json.loads(field.bundle_body(victim))
+    text = body["dsseEnvelope"]["signatures"][0]["sig"]
+    body["dsseEnvelope"]["signatures"][0]["sig"] = text[:40] + ("A" if text[40] != "A" else "B") + text[41:]
+    field.carry(json.dumps(body).encode(), victim)
+
+
+def moved_tag(field: Field, victim: str, other: str) -> None:
+    field.releases.tags[field.sig(victim)] = field.releases.tags[field.sig(other)]
+
+
+def moved_bundle(field: Field, victim: str, other: str) -> None:
+    field.carry(field.bundle_body(other), victim)
+
+
+def anothers_key(field: Field, victim: str, _: str) -> None:
+    field.simple_by(OTHER, victim)
+    field.carry(dsse.sign_statement(OTHER, dsse.statement([Digest(victim)], dsse.SIGNATURE, {})), victim)
+
+
+def stripped_tag(field: Field, victim: str, _: str) -> None:
+    del field.releases.tags[field.sig(victim)]
+
+
+def stripped_bundle(field: Field, victim: str, _: str) -> None:
+    field.unlist(victim)
+
+
+def stripped_both(field: Field, victim: str, _: str) -> None:
+    stripped_tag(field, victim, "")
+    stripped_bundle(field, victim, "")
+
+
+def relabelled_bundle(field: Field, victim: str, _: str) -> None:
+    """What is signed stays as it is; its carrier says that it is something that nobody asks for."""
+    field.carry(field.bundle_body(victim), victim, "https://spdx.dev/Document/v2.3")
+
+
+ATTACKS: dict[str, tuple[Attack, str]] = {
+    "a flipped byte in the manifest": (flipped_manifest, "is not what its digest says|could not be judged"),
+    "the manifest is gone": (lost_manifest, "has no|could not be judged"),
+    "a flipped byte in the signature under the tag": (flipped_tag, "no good signature under its .sig tag"),
+    "a flipped byte in the bundle's signature": (flipped_bundle, "says it is by a trusted key, and is not"),
+    "another's signature under the tag": (moved_tag, r"\(tag\) by release.pub that is of sha256:.*moved here"),
+    "another's bundle": (moved_bundle, r"\(bundle\) by release.pub that is of sha256:.*moved here"),
+    "signed by another key": (anothers_key, "not signed by a key that is trusted here"),
+    "a stripped tag": (stripped_tag, "no good signature under its .sig tag"),
+    "a stripped referrer": (stripped_bundle, "no good signature as a bundle"),
+    "both stripped": (stripped_both, "not signed by a key that is trusted here: it has no signature"),
+    "a bundle that is said to be another thing": (relabelled_bundle, "no good signature as a bundle|is said to hold"),
+}
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["api", "fallback"])
+def signed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    folder = tmp_path_factory.mktemp("signed")
+    store = Store.create(folder / "oci")
+    sign_store(store, with_chart(store), KEY)
+    (folder / "release.pub").write_bytes(KEY.public.pem)
+    with faulty_registry() as registry:
+        registry.referrers_api = registry.sends_subject_header = request.param
+        push_release(store, Reference.parse(f"{registry.host}/team"), Access(environment={}, plain_http=True))
+        yield Field(registry, folder)
+
+
+@pytest.fixture
+def field(signed: Field) -> Iterator[Field]:
+    before = copy.deepcopy(signed.registry.repositories)
+    yield signed
+    signed.registry.repositories = before
+    signed.registry.seen.clear()
+    signed.registry._faults.clear()
+
+
+def verify(run: RunProgram, field: Field, *words: str, name: str = "releases:1.0.0") -> tuple[int, str]:
+    """How the verification of a name ended, and what it said."""
+    key = field.folder / "release.pub"
+    ended = run("verify", f"{field.registry.host}/team/{name}", "--plain-http", "--key", key, *words)
+    return ended.code, ended.out + ended.err
+
+
+@pytest.mark.parametrize("words", [(), ("--shallow",)], ids=["whole", "shallow"])
+def test_without_an_attack_everything_is_signed(run: RunProgram, field: Field, words: tuple[str, ...]) -> None:
+    code, said = verify(run, field, *words)
+    assert (code, said.count("release.pub (bundle, tag)")) == (0, 5), said
+
+
+@pytest.mark.parametrize("words", [(), ("--shallow",)], ids=["whole", "shallow"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("attack", "message"), ATTACKS.values(), ids=ATTACKS)
+def test_an_attack_on_any_part_is_refused(
+    run: RunProgram, field: Field, attack: Attack, message: str, kind: str, words: tuple[str, ...]
+) -> None:
+    kinds = field.kinds()
+    victim = kinds[kind]
+    attack(field, victim, kinds["image" if kind != "image" else "deb"])
+    code, said = verify(run, field, *words)
+    gone = attack is lost_manifest and kind == "release"
+    assert code == (1 if gone else 4), said
+    assert re.search(message, said), said
+
+
+@pytest.mark.parametrize("name", ["engine:1.0.0", "charts/c:1.0.0"])
+def test_an_index_that_was_swapped_under_a_friendly_name_is_refused(run: RunProgram, field: Field, name: str) -> None:
+    """The attacker's index has a signature of each form: those of the index that it replaces."""
+    repository = field.registry.repository(f"team/{name.partition(':')[0]}")
+    old = repository.tags["1.0.0"]
+    kind, raw = repository.manifests[old]
+    swapped = json.dumps({**json.loads(raw), "annotations": {"swapped": "yes"}}).encode()
+    new = "sha256:" + hashlib.sha256(swapped).hexdigest()
+    repository.manifests[new] = (kind, swapped)
+    repository.tags |= {"1.0.0": new, field.sig(new): repository.tags[field.sig(old)]}
+    code, said = verify(run, field, "--shallow", name=name)
+    assert (code, "it was moved here" in said) == (4, True), said
+
+
+def test_a_swapped_child_of_the_release_is_refused(run: RunProgram, field: Field) -> None:
+    old = field.root
+    data = field.manifest(old)
+    deb = field.manifest(data["manifests"][2]["digest"])
+    evil = b"evil"
+    digest = "sha256:" + hashlib.sha256(evil).hexdigest()
+    field.releases.blobs[digest] = evil
+    deb["layers"][0] |= {"digest": digest, "size": len(evil)}
+    child = field.put(deb)
+    data["manifests"][2] |= {"digest": child, "size": len(field.releases.manifests[child][1])}
+    new = field.put(data)
+    field.releases.tags |= {"1.0.0": new, field.sig(new): field.releases.tags[field.sig(old)]}
+    code, said = verify(run, field)
+    assert code == 4
+    assert re.search(r"release .* moved here", said), said
+    assert re.search(r"deb .* is not signed by a key that is trusted here: it has no signature", said), said
+
+
+@pytest.mark.parametrize("kind", ["image", "deb", "chart"])
+def test_a_flipped_byte_in_a_blob_is_refused(run: RunProgram, field: Field, kind: str) -> None:
+    layer = field.manifest(field.kinds()[kind])["layers"][0]["digest"]
+    data = bytearray(field.releases.blobs[layer])
+    data[len(data) // 2] ^= 1
+    field.releases.blobs[layer] = bytes(data)
+    code, said = verify(run, field)
+    assert (code, f"blob {layer}: it is damaged" in said) == (4, True), said
+    code, said = verify(run, field, "--shallow")
+    assert (code, "not checked: blobs" in said) == (0, True), said
+
+
+def test_a_flipped_byte_in_a_payload_or_a_bundle_is_refused(run: RunProgram, field: Field) -> None:
+    for digest, data in list(field.releases.blobs.items()):
+        if b"cosign container image signature" in data or b"dsseEnvelope" in data:
+            field.releases.blobs[digest] = data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]
+    code, said = verify(run, field)
+    assert (code, "is damaged" in said) == (4, True), said
+
+
+def test_a_referrer_that_is_listed_and_gone_is_found_when_everything_is_read(run: RunProgram, field: Field) -> None:
+    if field.registry.referrers_api:
+        field.registry.fault("GET", f"manifests/{field.bundle(field.root)}", *[answer(404)] * 8)
+    else:
+        del field.releases.manifests[field.bundle(field.root)]
+    code, said = verify(run, field)
+    assert (code, "(referrers) cannot be read" in said) == (4, True), said
+
+
+def test_a_tag_that_is_re_pointed_while_the_release_is_read_changes_nothing(run: RunProgram, field: Field) -> None:
+    before, kinds = field.root, field.kinds()
+    evil = field.put({**field.manifest(before), "annotations": {"evil": "yes"}})
+
+    def repoint(_: Any) -> bool:
+        field.releases.tags["1.0.0"] = evil
+        return False
+
+    field.registry.fault("GET", f"manifests/{kinds['index']}", repoint)
+    code, said = verify(run, field)
+    assert (code, f"verified {before}" in said) == (0, True), said
+    asked = [seen for seen in field.registry.seen if seen.path.endswith("manifests/1.0.0")]
+    assert (len(asked), field.root) == (1, evil)
+    assert verify(run, field)[0] == 4
+
+
+def test_an_expired_key_a_revoked_key_and_a_revoked_digest_are_refused(run: RunProgram, field: Field) -> None:
+    trust, name = field.folder / "trust.yaml", f"{field.registry.host}/team/releases:1.0.0"
+    fingerprint = KEY.public.fingerprint
+    deb = field.kinds()["deb"]
+    blob = field.manifest(deb)["layers"][0]["digest"]
+    for text, message in (
+        ("keys: [{key: release.pub, not-after: 2020-01-01}]", "the key release.pub expired on 2020-01-01"),
+        ("keys: [{key: release.pub, not-before: 2920-01-01}]", "is valid from 2920-01-01"),
+        (f"keys: [{{key: release.pub}}]\nrevoked: ['sha256:{fingerprint}']", "by a key that is not trusted here"),
+        (f"keys: [{{key: release.pub}}]\nrevoked: ['{deb}']", f"deb engine@{deb} is revoked"),
+        (f"keys: [{{key: release.pub}}]\nrevoked: ['{blob}']", f"blob {blob} of {deb} is revoked"),
+    ):
+        trust.write_text(text)
+        ended = run("verify", name, "--plain-http", "--trust", trust, "--shallow")
+        assert (ended.code, message in ended.err) == (4, True), ended.err
+    listed = field.folder / "revoked"
+    listed.write_text(f"# withdrawn\n{deb}  # a bad build\n")
+    for words in (("--key", field.folder / "release.pub"), ()):
+        ended = run("verify", name, "--plain-http", "--shallow", "--revoked", listed, *words)
+        assert (ended.code, f"{deb} is revoked" in ended.err) == (4, True), ended.err
