@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from nexus_oci.sbom.layers import Node, Tree
 from nexus_oci.sbom.licences import expression
-from nexus_oci.sbom.model import Package
-from nexus_oci.sbom.programs import Part
+from nexus_oci.sbom.model import Package, Part
 from nexus_oci.sbom.purls import purl
 from nexus_oci.staging.licences import NODE_PACKAGE, node_licence, python_metadata
 

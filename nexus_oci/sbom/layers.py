@@ -15,8 +15,8 @@ from typing import IO, Final
 
 from nexus_oci.oci.tar import Source, TarReader
 from nexus_oci.oci.tar_header import Buffer, Entry, Kind
-from nexus_oci.sbom.model import File
-from nexus_oci.sbom.programs import Part, is_program, parts_of
+from nexus_oci.sbom.model import File, Part
+from nexus_oci.sbom.programs import is_program, parts_of
 
 Watch = Callable[[Entry, Iterator[memoryview]], Iterator[memoryview]]
 """Sees every entry of a layer, whiteouts too, with its data, all of which it hands on."""

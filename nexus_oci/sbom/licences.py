@@ -15,6 +15,10 @@ _ALIASES: Final[Mapping[str, str]] = {
     "apache 2.0": "Apache-2.0",
     "apache license 2.0": "Apache-2.0",
     "apache license, version 2.0": "Apache-2.0",
+    "apache license 2": "Apache-2.0",
+    "the apache license, version 2.0": "Apache-2.0",
+    "the apache software license, version 2.0": "Apache-2.0",
+    "the mit license": "MIT",
     "apache software license": "Apache-2.0",
     "apache-2": "Apache-2.0",
     "artistic": "Artistic-1.0-Perl",
@@ -34,6 +38,22 @@ _ALIASES: Final[Mapping[str, str]] = {
     "zlib/libpng": "Zlib",
 }
 """Names that packagers use, lower case, and SPDX's. None is here that stands for several licences, such as `BSD`."""
+_ADDRESSES: Final[Mapping[str, str]] = {
+    "apache.org/licenses/license-2.0": "Apache-2.0",
+    "opensource.org/license/mit": "MIT",
+    "opensource.org/licenses/apache-2.0": "Apache-2.0",
+    "opensource.org/licenses/bsd-2-clause": "BSD-2-Clause",
+    "opensource.org/licenses/bsd-3-clause": "BSD-3-Clause",
+    "opensource.org/licenses/mit": "MIT",
+    "opensource.org/licenses/mit-license": "MIT",
+    "eclipse.org/legal/epl-2.0": "EPL-2.0",
+    "eclipse.org/legal/epl-v10": "EPL-1.0",
+    "eclipse.org/legal/epl-v20": "EPL-2.0",
+    "eclipse.org/org/documents/epl-2.0": "EPL-2.0",
+    "mozilla.org/en-us/mpl/2.0": "MPL-2.0",
+    "mozilla.org/mpl/2.0": "MPL-2.0",
+}
+"""Addresses at which licences are, without scheme, `www.` and suffix, in lower case."""
 _GNU: Final = re.compile(r"(?i)(A?GPL|LGPL|GFDL)(-NIV)?-?v?(\d+(?:\.\d+)?)(\+|-only|-or-later)?")
 _REFERENCE: Final = "LicenseRef-"
 _MOST_WAYS: Final = 64
@@ -47,6 +67,15 @@ def _known() -> Any:
     from license_expression import get_spdx_licensing
 
     return get_spdx_licensing()
+
+
+def declared(text: str) -> str:
+    """An SPDX expression for a licence that is given by its name or by its address; nothing where neither is known to SPDX."""
+    plain = re.sub(r"^https?://(?:www\.)?|\.(?:txt|html?|php)$|/$", "", text.strip().lower())
+    if text.strip().lower().startswith(("http://", "https://")):
+        return _ADDRESSES.get(plain, "")
+    found = _ALIASES.get(text.strip().lower()) or expression(text)
+    return "" if _REFERENCE in found else found
 
 
 @cache

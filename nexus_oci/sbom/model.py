@@ -28,6 +28,18 @@ class File:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a program or of a Java archive: `group` is a Maven group, `checksum` Go's `h1:` sum."""
+
+    kind: Kind
+    name: str
+    version: str
+    group: str = ""
+    licence: str = ""
+    checksum: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Package:
     """A package of others. `licence` is what it declares of itself, as an SPDX expression; `files` are those that it owns.
 
