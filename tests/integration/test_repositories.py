@@ -38,11 +38,13 @@ from nexus_oci.pipeline.local_images import LocalImages
 from nexus_oci.pipeline.registries import Access
 from nexus_oci.pipeline.repositories import About, Kind, make_repository
 from nexus_oci.pipeline.signing import sign_rpms, sign_text
+from nexus_oci.pipeline.signing_texts import TextSigner, sign_sums, store_provenance
 from nexus_oci.pipeline.toolbox import Toolbox
 from nexus_oci.release.assemble import BuiltFile, store_artifact, store_index
 from nexus_oci.transfer.copy import copy_graph
 from nexus_oci.transfer.store_end import StoreEnd
 from nexus_oci.trust.openpgp import PASSPHRASE_VARIABLE, PassphraseError, SigningKey, load_key
+from nexus_oci.trust.openpgp_verification import clear_makers, detached_makers, read_certificates
 from tests.support.clean_debian import Machine, clean_debian
 from tests.support.openpgp_keys import armored, make_key
 from tests.support.projects import NEVER, REPOSITORY, Project, reference_project
@@ -516,6 +518,25 @@ def test_a_key_that_stays_on_its_token_signs_packages_and_lists(toolbox: Toolbox
     assert sign_rpms(toolbox, key, content, EPOCH) == sign_rpms(toolbox, key, content, EPOCH)
     text = toolbox.store.put(b"a list\n", "text/plain")
     assert sign_text(toolbox, key, text, EPOCH, title="a list") == sign_text(toolbox, key, text, EPOCH, title="a list")
+
+
+def test_a_key_that_stays_on_its_token_signs_texts_and_is_asked_once(toolbox: Toolbox, token: Path, tmp_path: Path) -> None:
+    key = on_token(token, "12%34")
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  a\n")
+    signer = TextSigner(key=key, epoch=EPOCH, toolbox=lambda: toolbox)
+    (signature,) = sign_sums(tmp_path, "SHA256SUMS", signer)
+    provenance = store_provenance(toolbox.store, signer, b"name: a\n\n...\nfiles: {}\n", "chart a")
+    certificates = read_certificates(key.certificate, "it")
+    (maker,) = detached_makers(signature.read_bytes(), (tmp_path / "SHA256SUMS").read_bytes(), certificates)
+    text, (same,) = clear_makers(toolbox.store.read(provenance), certificates)
+    assert maker == same
+    assert maker.signer == key.signer
+    assert text == b"name: a\n\n...\nfiles: {}"
+    before = signature.read_bytes()
+    again = TextSigner(key=key, epoch=EPOCH)  # without a toolbox nothing can be signed anew
+    assert sign_sums(tmp_path, "SHA256SUMS", again) == (signature,)
+    assert store_provenance(toolbox.store, again, b"name: a\n\n...\nfiles: {}\n", "chart a") == provenance
+    assert signature.read_bytes() == before
 
 
 def test_a_wrong_pin_is_tried_once_so_that_the_token_stays_open(toolbox: Toolbox, packages: Packages, token: Path) -> None:
