@@ -5,6 +5,7 @@ cosign is built from its source by scripts/peers.sh with the Go tool chain; skop
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import copy
 import hashlib
@@ -315,9 +316,8 @@ def flipped_signature(field: Field) -> None:
     """In each form the signature is changed, and every digest around it is made right again."""
     for victim in field.victims:
         image = field.manifest(field.image_of_signatures(victim))
-        notes = image["layers"][0]["annotations"]
-        for name, value in notes.items():
-            notes[name] = _flipped(value)
+        for layer in image["layers"]:
+            layer["annotations"] = {name: _flipped(value) for name, value in layer["annotations"].items()}
         field.engine.tags[victim.replace(":", "-") + ".sig"] = field.put(image)
         _flip_bundle(field, field.bundle(victim))
 
@@ -330,6 +330,8 @@ def _flip_bundle(field: Field, old: str) -> None:
     digest = "sha256:" + hashlib.sha256(raw).hexdigest()
     field.engine.blobs[digest] = raw
     carrier["layers"][0] |= {"digest": digest, "size": len(raw)}
+    if "data" in carrier["layers"][0]:
+        carrier["layers"][0]["data"] = base64.b64encode(raw).decode()
     del field.engine.manifests[old]
     field.put(carrier)
 
