@@ -22,7 +22,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 _START = "2020-01-01T00:00:00Z"
@@ -91,7 +91,7 @@ class Authority:
     def issue(self, key: Any, identity: str, issuer: str, begins: dt.datetime | None = None) -> x509.Certificate:
         """A certificate for a public key, as Fulcio makes it, with the promise of the log in it."""
         begins = (begins or dt.datetime.now(dt.UTC)).replace(microsecond=0)
-        who = x509.RFC822Name(identity) if "@" in identity else x509.UniformResourceIdentifier(identity)
+        who = x509.UniformResourceIdentifier(identity) if "://" in identity else x509.RFC822Name(identity)
         encoded = issuer.encode()
         builder = (
             x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(self.name).public_key(key)
@@ -124,10 +124,10 @@ class Authority:
 
 @dataclass
 class Transparency:
-    """A log of entries: a Merkle tree (RFC 6962) with checkpoints."""
+    """A log of entries: a Merkle tree (RFC 6962) with checkpoints. Its first entry is nobody's: where a number is 0, Go writes none."""
 
     log: Log = field(default_factory=Log)
-    leaves: list[bytes] = field(default_factory=list)
+    leaves: list[bytes] = field(default_factory=lambda: [hashlib.sha256(b"\0first").digest()])
 
     def add(self, body: bytes, moment: int | None = None) -> dict[str, Any]:
         """Note an entry; what Rekor answers."""
@@ -214,10 +214,14 @@ class SigstoreInstance:
         return paths
 
     def certify(self, request: dict[str, Any], token: str) -> dict[str, Any]:
-        """Fulcio's POST /api/v2/signingCert."""
+        """Fulcio's POST /api/v2/signingCert: with a request in PKCS #10 and the token in a header, or both in the body's own fields."""
+        token = request.get("credentials", {}).get("oidcIdentityToken", token)
         claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
-        csr = x509.load_pem_x509_csr(base64.b64decode(request["certificateSigningRequest"]))
-        made = self.authority.issue(csr.public_key(), claims.get("email", claims["sub"]), claims["iss"])
+        if "publicKeyRequest" in request:
+            key: Any = load_pem_public_key(request["publicKeyRequest"]["publicKey"]["content"].encode())
+        else:
+            key = x509.load_pem_x509_csr(base64.b64decode(request["certificateSigningRequest"])).public_key()
+        made = self.authority.issue(key, claims.get("email", claims["sub"]), claims["iss"])
         certificates = [one.public_bytes(Encoding.PEM).decode() for one in (made, self.authority.certificate)]
         return {"signedCertificateEmbeddedSct": {"chain": {"certificates": certificates}}}
 
@@ -232,7 +236,7 @@ def token(subject: str, issuer: str, seconds: int = 600, audience: str = "sigsto
     """An identity token (a JWT), which nobody signed."""
     now = int(dt.datetime.now(dt.UTC).timestamp())
     claims = {"iss": issuer, "sub": subject, "aud": audience, "iat": now - 5, "exp": now + seconds}
-    parts = [{"alg": "HS256", "typ": "JWT"}, claims]
+    parts = [{"alg": "RS256", "typ": "JWT"}, claims]
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
     return ".".join([*encoded, "AAAA"])
 
@@ -249,13 +253,16 @@ def sigstore_instance() -> Iterator[SigstoreInstance]:
             if found.broken is not None:
                 code, answer = found.broken, {"message": "not today"}
             elif self.path == "/api/v2/signingCert":
-                answer = found.certify(data, self.headers["Authorization"].removeprefix("Bearer "))
+                code = 200
+                answer = found.certify(data, self.headers.get("Authorization", "").removeprefix("Bearer "))
             elif self.path == "/api/v1/log/entries":
                 answer = found.note(data)
             else:
                 code = 404
             body = json.dumps(answer).encode()
             self.send_response(code)
+            if self.path == "/api/v1/log/entries" and code == 201:
+                self.send_header("ETag", next(iter(answer)))
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
