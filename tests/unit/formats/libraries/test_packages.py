@@ -18,7 +18,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from nexus_oci.errors import ArchiveError, DefinitionError
-from nexus_oci.formats.libraries import npm, nuget, wheel
+from nexus_oci.formats.libraries import maven, npm, nuget, wheel
 from nexus_oci.formats.libraries.members import Member
 
 EPOCH = 1_700_000_000
@@ -135,3 +135,40 @@ def test_a_nuget_package_has_the_parts_that_opc_asks_for() -> None:
         spec = ET.fromstring(archive.read("Nexus.Engine.nuspec"))
     assert spec.findtext(".//{*}authors") == "A & B"
     assert spec.findtext(".//{*}description") == "<rules>"
+
+
+JAR = maven.About(
+    group="example.nexus",
+    artifact="engine",
+    version="1.2.0-rc-1",
+    name="Engine",
+    licence="Apache-2.0",
+    developer="A B <a@b.example>",
+)
+
+
+def test_a_jar_begins_with_its_manifest_whose_lines_java_can_read(tmp_path: Path) -> None:
+    long = "ü" * 60
+    one = io.BytesIO()
+    classifier, place = maven.native_path("linux/amd64", "engine")
+    files = [Member(path=place, data=b"elf"), Member(path="A.txt", data=b"")]
+    maven.write_jar(one, {"Implementation-Title": long}, files, EPOCH)
+    with zipfile.ZipFile(one) as archive:
+        assert archive.namelist() == ["META-INF/MANIFEST.MF", "A.txt", "META-INF/native/linux-x86_64/engine"]
+        manifest = archive.read("META-INF/MANIFEST.MF")
+    assert all(len(line) <= 72 for line in manifest.split(b"\r\n"))
+    assert manifest.replace(b"\r\n ", b"").decode().splitlines()[2] == f"Implementation-Title: {long}"
+    assert classifier == "linux-x86_64"
+    if shutil.which("jar"):
+        (tmp_path / "x.jar").write_bytes(one.getvalue())
+        told = subprocess.run(["jar", "tf", tmp_path / "x.jar"], capture_output=True, text=True, check=True)
+        assert place in told.stdout.split()
+
+
+def test_a_repository_has_each_file_at_its_coordinates_with_its_checksums() -> None:
+    found = maven.repository_paths(JAR, {JAR.file_name(extension="pom"): maven.pom(JAR)})
+    folder = "example/nexus/engine/1.2.0-rc-1"
+    assert set(found) == {f"{folder}/engine-1.2.0-rc-1.pom{end}" for end in ("", ".sha1", ".sha256")}
+    pom = ET.fromstring(found[f"{folder}/engine-1.2.0-rc-1.pom"])
+    assert pom.findtext("{*}developers/{*}developer/{*}email") == "a@b.example"
+    assert JAR.file_name("sources") == "engine-1.2.0-rc-1-sources.jar"
