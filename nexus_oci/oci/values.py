@@ -265,6 +265,8 @@ def _check_shape(data: Mapping[str, Any]) -> None:
         value = data.get(name)
         if value is not None and not isinstance(value, kind):
             raise VerificationError("a manifest is malformed", why=f"its {name} is not {words}")
+    if not all(isinstance(value, str) for value in (data.get("annotations") or {}).values()):
+        raise VerificationError("a manifest is malformed", why="its annotations are not all text")
 
 
 def canonical_json(data: Any) -> bytes:

@@ -74,14 +74,14 @@ def read_attached(
         for descriptor in locate(digest):
             found.simple += [one for one in read_signatures(source, descriptor, payloads) if one not in found.simple]
     except NexusError as error:
-        found.faults.append(f"the signatures of {digest} (tag) cannot be read: {error.what}")
+        found.faults.append(f"the signatures of {digest} (tag) cannot be read: {_said(error)}")
     try:
         if only_signatures:
             _read_referrers(source, digest, found, lambda kind: kind == SIGNATURE or kind in also, quick=True)
         else:
             _read_referrers(source, digest, found, lambda _: True, quick=False)
     except NexusError as error:
-        found.faults.append(f"the signatures of {digest} (referrers) cannot be read: {error.what}")
+        found.faults.append(f"the signatures of {digest} (referrers) cannot be read: {_said(error)}")
     return found
 
 
@@ -159,6 +159,10 @@ def _read_envelope(source: Source, manifest: Manifest, found: Attached) -> None:
         found.envelopes.append(read_blob(source, manifest.layers[0], limit=_LARGEST_ENVELOPE))
     except NexusError as error:
         found.faults.append(f"{name} cannot be read: {error.what}")
+
+
+def _said(error: NexusError) -> str:
+    return f"{error.what} ({error.why})" if error.why else error.what
 
 
 def read_blob(source: Source, blob: Descriptor, *, limit: int = MAX_MANIFEST_SIZE) -> bytes:
