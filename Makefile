@@ -1,5 +1,5 @@
 # `make demo` and `make test` set everything up themselves, in either order, and need Python 3.11 or later and make.
-.PHONY: help demo test unit integration lint schema lock policies environment engine requirements clean
+.PHONY: help demo test unit integration controllers lint schema lock policies environment engine requirements clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,6 +28,9 @@ unit: environment ## unit tests only: no engine, no network
 
 integration: engine ## integration tests only
 	@$(RUN) pytest -q --require-everything tests/integration
+
+controllers: engine ## what the controllers of clusters themselves say of the policies (builds them: a quarter of an hour, once)
+	@$(RUN) pytest -q --require-everything --controllers -m controllers tests/integration
 
 lint: environment ## ruff, mypy, the module contract, the schema
 	@$(RUN) ruff check .

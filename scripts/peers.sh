@@ -26,6 +26,12 @@ kyverno-source v1.19.1 github.com/kyverno/kyverno//
 policy-controller-source v0.13.1 github.com/sigstore/policy-controller//
 ratify-source v1.4.6 github.com/ratify-project/ratify//
 '
+# Controllers of clusters: large, so that they are built only where they are named, for `make controllers`.
+large='
+policy-tester v0.13.1 github.com/sigstore/policy-controller//cmd/tester
+kyverno v1.19.1 github.com/kyverno/kyverno//cmd/cli/kubectl-kyverno
+ratify v1.4.6 github.com/ratify-project/ratify//cmd/ratify
+'
 # Where the machine has no Go: the tool chain as the module proxy serves it, and the SHA-256 of that file.
 go=go1.26.8
 go_amd64=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
@@ -87,6 +93,7 @@ build() { # name version package
 
 mkdir -p "$folder"
 wanted=" ${*:-} "
+[ $# -eq 0 ] || tools=$tools$large
 for name in "$@"; do
     printf '%s' "$tools" | grep -q "^$name " || { say "peers.sh knows no tool '$name'"; exit 2; }
 done

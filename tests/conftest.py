@@ -1,4 +1,8 @@
-"""`--require-everything`: a skipped integration test makes the run fail, and is named with its reason."""
+"""`--require-everything`: a skipped integration test makes the run fail, and is named with its reason.
+
+`--controllers`: what needs the programs of Kyverno, policy-controller and Ratify runs too. They are built for it, which takes a
+quarter of an hour the first time; a run without the option leaves those tests out and says so in its first lines.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,24 @@ INTEGRATION = Path(__file__).parent / "integration"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The option."""
     parser.addoption("--require-everything", action="store_true", help="fail where an integration test is skipped")
+    parser.addoption("--controllers", action="store_true", help="run what needs the controllers' own programs, and build those")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """What is left out."""
+    return (
+        None if config.getoption("--controllers") else "left out without --controllers: tests marked so (see `make controllers`)"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs the controllers' programs, unless it is asked for."""
+    if config.getoption("--controllers"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("controllers")]
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_configure(config: pytest.Config) -> None:

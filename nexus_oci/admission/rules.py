@@ -163,7 +163,7 @@ def yaml_text(documents: Sequence[Any], head: Sequence[str]) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
-    body = yaml.dump_all(
-        documents, Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True, explicit_start=len(documents) > 1
-    )
+    texts = [yaml.dump(one, Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True) for one in documents]
+    # No marker before the first: below a comment, some readers would take that for an empty document.
+    body = "---\n".join(texts)
     return "".join(f"# {line}\n" for line in head) + body

@@ -47,5 +47,9 @@ def test_names_of_objects_are_labels() -> None:
     assert Rules(name="§§", scopes=()).slug == "release"
 
 
+def test_several_objects_are_parted_and_none_of_them_is_empty() -> None:
+    assert yaml_text([{"a": 1}, {"b": 2}], ["head"]) == "# head\na: 1\n---\nb: 2\n"
+
+
 def test_keys_stand_in_yaml_as_they_stand_in_files() -> None:
     assert yaml_text([{"key": "a\nb\n"}], ["head"]) == "# head\nkey: |\n  a\n  b\n"
