@@ -38,9 +38,11 @@ lint: environment ## ruff, mypy, the module contract, the schema
 	@$(RUN) mypy
 	@$(VENV)/bin/lint-imports --no-cache
 	@$(RUN) nexus_oci.definition.schema --check
+	@$(RUN) nexus_oci.policy.schema --check
 
-schema: environment ## write the definition's JSON schema anew
+schema: environment ## write the JSON schemas of the definition and the policies anew
 	@$(RUN) nexus_oci.definition.schema
+	@$(RUN) nexus_oci.policy.schema
 
 lock: engine ## pin the bases' packages anew
 	@$(VENV)/bin/nexus-oci lock

@@ -35,12 +35,12 @@ def schema() -> dict[str, Any]:
     _, generated = models_json_schema([(root, "validation") for root in roots], ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = generated["$defs"]
     for module in _MODULES:
-        for model, described in _documented(module):
+        for model, described in documented(module):
             if model.__name__ in definitions:
-                _describe(definitions[model.__name__], model, described)
+                describe(definitions[model.__name__], model, described)
     _short_forms(definitions)
     _refusals(definitions)
-    tidy = _tidy(definitions)
+    tidied = tidy(definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:nexus-oci:definition",
@@ -54,7 +54,7 @@ def schema() -> dict[str, Any]:
             "then": {"$ref": "#/$defs/NexusFile"},
             "else": {"$ref": "#/$defs/BasesFile"},
         },
-        "$defs": dict(sorted(tidy.items())),
+        "$defs": dict(sorted(tidied.items())),
     }
 
 
@@ -63,7 +63,7 @@ def rendered() -> str:
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _documented(module: ModuleType) -> Iterator[tuple[type[BaseModel], Mapping[str, str]]]:
+def documented(module: ModuleType) -> Iterator[tuple[type[BaseModel], Mapping[str, str]]]:
     """Every model of a module, with the texts under its fields.
 
     Read from the source here, where it is wanted, and not by pydantic each time the models are imported.
@@ -79,7 +79,8 @@ def _documented(module: ModuleType) -> Iterator[tuple[type[BaseModel], Mapping[s
             yield getattr(module, node.name), texts
 
 
-def _describe(definition: dict[str, Any], model: type[BaseModel], texts: Mapping[str, str]) -> None:
+def describe(definition: dict[str, Any], model: type[BaseModel], texts: Mapping[str, str]) -> None:
+    """Put a model's text, and those of its fields, into its part of a schema."""
     definition["description"] = inspect.cleandoc(model.__doc__ or "")
     for name, field in model.model_fields.items():
         definition["properties"][str(field.alias)]["description"] = texts[name]
@@ -141,10 +142,10 @@ def _refusals(definitions: dict[str, Any]) -> None:
     definitions["Image"]["then"] = {"properties": {"user": {"minimum": 1}}}
 
 
-def _tidy(value: Any) -> Any:
+def tidy(value: Any) -> Any:
     """Without titles, which repeat the keys; nulls, which no file may hold; and defaults that say nothing."""
     if isinstance(value, list):
-        return [_tidy(item) for item in value]
+        return [tidy(item) for item in value]
     if not isinstance(value, dict):
         return value
     if "anyOf" in value:
@@ -156,7 +157,7 @@ def _tidy(value: Any) -> Any:
         value = {**value, "additionalProperties": False}
     if isinstance(value.get("title"), str):
         value = _without(value, "title")
-    return {key: _tidy(item) for key, item in value.items()}
+    return {key: tidy(item) for key, item in value.items()}
 
 
 def _without(value: Mapping[str, Any], key: str) -> dict[str, Any]:
