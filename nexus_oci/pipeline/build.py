@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from nexus_oci.bases.fetch import LockedPackageGone
@@ -23,6 +24,7 @@ from nexus_oci.pipeline.project import LOCK_FILE, Project, Settings, assemble, l
 from nexus_oci.pipeline.releasing import Release, assemble_release, build_metadata
 from nexus_oci.pipeline.signing_release import NO_PREFIX, sign_store
 from nexus_oci.pipeline.signing_texts import TextSigner
+from nexus_oci.pipeline.toolbox import Toolbox
 from nexus_oci.trust.keys import Signer
 from nexus_oci.trust.openpgp import SigningKey
 
@@ -119,9 +121,16 @@ def text_signer(
     settings: Settings, key: SigningKey, store: Store, epoch: int, engine: LazyEngine, progress: Progress
 ) -> TextSigner:
     """What signs the texts of a release in `store` with a key on a token: in the toolbox of the project of `settings`."""
-    project = load_project(settings)
-    builder = Builder(project=project, store=store, engine=engine, progress=progress)
-    return TextSigner(key=key, epoch=epoch, toolbox=builder.toolbox)
+    return TextSigner(key=key, epoch=epoch, toolbox=toolbox_of(settings, store, engine, progress))
+
+
+def toolbox_of(settings: Settings, store: Store, engine: LazyEngine, progress: Progress) -> Callable[[], Toolbox]:
+    """What makes the toolbox of a project ready, where it is needed at all; it works in `store`."""
+
+    def make() -> Toolbox:
+        return Builder(project=load_project(settings), store=store, engine=engine, progress=progress).toolbox()
+
+    return cache(make)
 
 
 def _builder(project: Project, store: Store, options: BuildOptions, engine: LazyEngine, progress: Progress) -> Builder:

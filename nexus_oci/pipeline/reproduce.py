@@ -8,7 +8,7 @@ byte.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -16,24 +16,28 @@ from typing import Any, Final
 
 from nexus_oci.errors import DefinitionError, NexusError, NotFoundError
 from nexus_oci.oci import media_types
+from nexus_oci.oci.rpm import Unpack
 from nexus_oci.oci.store import Store
-from nexus_oci.oci.values import Descriptor, Manifest, Platform
-from nexus_oci.pipeline.build import BuildOptions, LazyEngine, build_release
+from nexus_oci.oci.tar_header import Buffer
+from nexus_oci.oci.values import Descriptor, Digest, Manifest, Platform
+from nexus_oci.pipeline.build import BuildOptions, LazyEngine, build_release, toolbox_of
 from nexus_oci.pipeline.describe import Describer
 from nexus_oci.pipeline.progress import Progress
 from nexus_oci.pipeline.project import Settings, load_project
 from nexus_oci.pipeline.provenance import Kept, provenance_of
 from nexus_oci.pipeline.releasing import Release
 from nexus_oci.pipeline.subjects import RELEASES, Subject, is_release, subjects_of
+from nexus_oci.pipeline.toolbox import Toolbox, run_script
 from nexus_oci.plan.expand import REPOSITORIES, SIGNED
-from nexus_oci.release.difference import Comparison, Difference, Side
+from nexus_oci.release.difference import PROVENANCE, Comparison, Difference, Side
 from nexus_oci.transfer.ends import Source
 from nexus_oci.transfer.store_end import StoreEnd
 from nexus_oci.trust.provenance import Change, Provenance, changes
 
 MOST: Final = 200
 """How many differences are told. A change that shows in more has a cause that these will tell."""
-_CARRY_SIGNATURES: Final = frozenset({*SIGNED, *REPOSITORIES})
+_CARRY_SIGNATURES: Final = frozenset({*REPOSITORIES, PROVENANCE})
+_SIGNED_INSIDE: Final = tuple(f"signatures in {name} packages" for name in SIGNED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ class Original:
 class Reproduction:
     """What came of it. `inputs` is what went into the builds differently, `differences` what came out differently.
 
-    `passed_over` are formats that carry signatures inside, which nobody can make again who has not the key.
+    `passed_over` is what carries signatures that nobody can make again who has not the key.
     """
 
     root: Descriptor
@@ -88,14 +92,19 @@ def reproduce(
     top = original.source.manifest(original.root)
     settings = _as_then(settings, provenance, top)
     inputs = changes(provenance, provenance_of(load_project(settings)))
-    passed_over = tuple(sorted(_CARRY_SIGNATURES)) if provenance.internal.get("signer") and settings.key is None else ()
+    no_key = bool(provenance.internal.get("signer")) and settings.key is None
+    passed_over = (*sorted(_CARRY_SIGNATURES), *_SIGNED_INSIDE) if no_key else ()
     with tempfile.TemporaryDirectory(prefix="nexus-oci-reproduce-") as folder:
         options = BuildOptions(output=Path(folder) / "dist", jobs=jobs, locked=True, no_cache=not use_cache)
         release = build_release(settings, options, engine, progress)
         store = Store.open(options.output / "oci")
         rebuilt = _counterpart(release, top)
         comparison = Comparison(
-            then=Side(source=original.source), now=Side(source=StoreEnd(store)), passed_over=frozenset(passed_over)
+            then=Side(source=original.source),
+            now=Side(source=StoreEnd(store)),
+            passed_over=_CARRY_SIGNATURES if no_key else frozenset(),
+            signatures=not no_key,
+            unzstd=_unzstd(toolbox_of(settings, store, engine, progress)),
         )
         found = tuple(islice(comparison.run(original.root, rebuilt, _name(top)), MOST))
         try:
@@ -107,6 +116,26 @@ def reproduce(
     return Reproduction(
         root=original.root, rebuilt=rebuilt, inputs=relevant, differences=(*packages, *found), passed_over=passed_over
     )
+
+
+def _unzstd(toolbox: Callable[[], Toolbox]) -> Unpack:
+    """Unpacks with the toolbox, as Python does not; what was unpacked once is kept in the toolbox's store."""
+    known: dict[Digest, Descriptor] = {}
+
+    def unpack(chunks: Iterable[Buffer]) -> Iterator[Buffer]:
+        tools = toolbox()
+        with tools.store.writer() as writer:
+            for chunk in chunks:
+                writer.write(chunk)
+            packed = writer.commit("application/zstd")
+        if packed.digest not in known:
+            outcome = run_script(tools, "unzstd.sh", files={"data.zst": packed})
+            outcome.check("what is compressed with zstd could not be unpacked")
+            known[packed.digest] = outcome.files["data"]
+        with tools.store.open_blob(known[packed.digest]) as reader:
+            yield from reader
+
+    return unpack
 
 
 def _as_then(settings: Settings, provenance: Provenance, top: Manifest) -> Settings:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nexus_oci.oci import media_types
+from nexus_oci.oci.rpm import Unpack
 from nexus_oci.oci.store import VerifiedReader
 from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Descriptor, Manifest
 from nexus_oci.release.tree_difference import ArchiveDifference, Form, archive_differences
@@ -25,8 +26,17 @@ _FORMS: Final[Mapping[str, Form]] = {
     media_types.HELM_CHART: "tar.gz",
     media_types.ARTIFACTS["tar.gz"][1]: "tar.gz",
     media_types.ARTIFACTS["deb"][1]: "deb",
+    media_types.ARTIFACTS["rpm"][1]: "rpm",
+    media_types.ARTIFACTS["srpm"][1]: "rpm",
+    media_types.ARTIFACTS["tar.zst"][1]: "tar.zst",
+    media_types.ARTIFACTS["archlinux"][1]: "tar.zst",
+    media_types.ARTIFACTS["apk"][1]: "tar.gz",
+    media_types.ARTIFACTS["ipk"][1]: "tar.gz",
 }
 """What can be looked into, by media type; everything else is bytes."""
+PROVENANCE: Final = "prov"
+"""What `passed_over` calls the provenance file of a chart, which only its key can make."""
+_LAYERS: Final = {media_types.HELM_CHART: "archive", media_types.HELM_PROVENANCE: "provenance file"}
 _FOLLOWS: Final = frozenset({("rootfs", "diff_ids")})
 """Fields of a config that say again what a layer's content says."""
 
@@ -65,11 +75,15 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A comparison of two builds. Artifacts whose format is in `passed_over` are not looked at."""
+    """A comparison of two builds. What is of a format in `passed_over` is not looked at; nor are, without `signatures`, those in
+    rpms. `unzstd` unpacks what is compressed so; without it that is compared as bytes.
+    """
 
     then: Side
     now: Side
     passed_over: frozenset[str] = frozenset()
+    signatures: bool = True
+    unzstd: Unpack | None = None
 
     def run(self, then: Descriptor, now: Descriptor, name: str) -> Iterator[Difference]:
         """Everything in which two manifests, and what is below them, differ; nothing where they are the same."""
@@ -99,7 +113,7 @@ class Comparison:
         """What has one name on both sides is compared; what has no partner is told."""
         for name in sorted({*then, *now}):
             a, b = then.get(name), now.get(name)
-            if self.passed_over.intersection(each.annotations.get(media_types.FORMAT, "") for each in (a, b) if each):
+            if self.passed_over.intersection(_format(each) for each in (a, b) if each):
                 continue
             if a is not None and b is not None:
                 yield from compare((*where, name), a, b)
@@ -133,10 +147,21 @@ class Comparison:
             yield Difference(where=where, field="type", then=then.media_type, now=now.media_type)
             return
         found = archive_differences(
-            _FORMS.get(then.media_type, "bytes"), lambda: self.then.reader(then), lambda: self.now.reader(now), where[-1]
+            _FORMS.get(then.media_type, "bytes"),
+            lambda: self.then.reader(then),
+            lambda: self.now.reader(now),
+            where[-1],
+            signatures=self.signatures,
+            unzstd=self.unzstd,
         )
         for item in found:
             yield _placed(where, item)
+
+
+def _format(descriptor: Descriptor) -> str:
+    """The format of an artifact, or of a chart's provenance file, which is a layer."""
+    own = PROVENANCE if descriptor.media_type == media_types.HELM_PROVENANCE else ""
+    return descriptor.annotations.get(media_types.FORMAT, own)
 
 
 def _placed(where: tuple[str, ...], item: ArchiveDifference) -> Difference:
@@ -155,9 +180,12 @@ def _children(index: Manifest) -> dict[str, Descriptor]:
 
 
 def _layers(manifest: Manifest) -> dict[str, Descriptor]:
-    """The layers of a manifest by their titles; those of an image, which have none, by their position."""
+    """The layers of a manifest by their titles; those that have none by what they are, else by their position."""
     named = enumerate(manifest.layers, 1)
-    return {layer.annotations.get(media_types.TITLE) or f"layer {number}": layer for number, layer in named}
+    return {
+        layer.annotations.get(media_types.TITLE) or _LAYERS.get(layer.media_type) or f"layer {number}": layer
+        for number, layer in named
+    }
 
 
 def _texts(where: tuple[str, ...], prefix: str, then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Difference]:

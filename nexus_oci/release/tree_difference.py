@@ -8,18 +8,20 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from nexus_oci.errors import ArchiveError
 from nexus_oci.oci.ar import ar_members, unpacked
 from nexus_oci.oci.gzip import inflated
+from nexus_oci.oci.rpm import Unpack
 from nexus_oci.oci.store import VerifiedReader
 from nexus_oci.oci.tar import Source, TarReader
 from nexus_oci.oci.tar_header import Buffer, Entry, Kind
 
-Form = Literal["tar", "tar.gz", "deb", "bytes"]
+Form = Literal["tar", "tar.gz", "tar.zst", "deb", "rpm", "bytes"]
 Open = Callable[[], VerifiedReader]
 _FIELDS: Final = ("kind", "target", "mode", "uid", "gid", "mtime", "xattrs", "device")
-_MOST_FILES: Final = 20
+MOST_FILES: Final = 20
 """How many files that differ are looked into. A change that shows in more has one cause, which these will tell."""
-_MOST_CONTENT: Final = 64 << 20
+MOST_CONTENT: Final = 64 << 20
 """Bytes of a file that are compared; of a larger one only digests."""
 _LONGEST: Final = 160
 
@@ -34,31 +36,64 @@ class ArchiveDifference:
     now: str
 
 
-def archive_differences(form: Form, then: Open, now: Open, origin: str) -> Iterator[ArchiveDifference]:
+def archive_differences(
+    form: Form, then: Open, now: Open, origin: str, *, signatures: bool = True, unzstd: Unpack | None = None
+) -> Iterator[ArchiveDifference]:
     """The differences of two files that are not the same; their content by what they are, else byte by byte.
 
-    Raises `ArchiveError` and `VerificationError` where one of them is damaged.
+    Without `signatures` those inside of packages are not looked at, and may be all that differs. `unzstd` unpacks what is
+    compressed so; without it that is compared as bytes, as is what cannot be read. Raises `VerificationError` for damaged blobs.
     """
-    if form == "bytes":
-        yield from _file((), _whole(then), _whole(now))
+    if form == "bytes" or (form == "tar.zst" and unzstd is None):
+        yield from file_differences((), _whole(then), _whole(now))
         return
-    found = list(
-        _debs(then, now, origin) if form == "deb" else _tars((), _tar(form, then, origin), _tar(form, now, origin), origin)
-    )
-    yield from found or [
-        ArchiveDifference(
+    try:
+        found = _causes(list(_members_differ(form, then, now, origin, signatures=signatures, unzstd=unzstd)))
+    except ArchiveError:
+        # It is something else than its type says: then its bytes are all that there is.
+        yield from file_differences((), _whole(then), _whole(now))
+        return
+    if found or (form == "rpm" and not signatures):
+        yield from found
+    else:
+        yield ArchiveDifference(
             where=(), field="encoding", then="the same files", now="the same files, written or compressed otherwise"
         )
+
+
+def _causes(found: list[ArchiveDifference]) -> list[ArchiveDifference]:
+    """The differences without those that follow from others: the checksums of files in a deb, and of the data in an apk."""
+    left = [
+        each
+        for each in found
+        if each.where[1:] != ("md5sums",) and not (each.where == (".PKGINFO",) and each.then.startswith("datahash = "))
     ]
+    return left or found
+
+
+def _members_differ(
+    form: Form, then: Open, now: Open, origin: str, *, signatures: bool, unzstd: Unpack | None
+) -> Iterator[ArchiveDifference]:
+    if form == "rpm":
+        from nexus_oci.release.rpm_difference import rpm_differences
+
+        yield from rpm_differences(then, now, origin, signatures=signatures, unzstd=unzstd)
+    elif form == "deb":
+        yield from _debs(then, now, origin)
+    else:
+        yield from _tars((), _tar(form, then, origin, unzstd), _tar(form, now, origin, unzstd), origin)
 
 
 Tar = Callable[[], Iterator[Buffer]]
 
 
-def _tar(form: Form, open_: Open, origin: str) -> Tar:
+def _tar(form: Form, open_: Open, origin: str, unzstd: Unpack | None) -> Tar:
     def chunks() -> Iterator[Buffer]:
         with closing(open_()) as reader:
-            yield from inflated(reader, origin) if form == "tar.gz" else reader
+            if form == "tar.zst" and unzstd is not None:
+                yield from unzstd(reader)
+            else:
+                yield from inflated(reader, origin) if form == "tar.gz" else reader
 
     return chunks
 
@@ -81,7 +116,7 @@ def _debs(then: Open, now: Open, origin: str) -> Iterator[ArchiveDifference]:
 def _members(open_: Open, origin: str) -> dict[str, str]:
     """The digest of each member of a Debian package."""
     with closing(open_()) as reader:
-        return {name: _digest(data) for name, data in ar_members(reader, origin)}
+        return {name: digest_of_pieces(data) for name, data in ar_members(reader, origin)}
 
 
 def _member(open_: Open, wanted: str, origin: str) -> Tar:
@@ -94,7 +129,8 @@ def _member(open_: Open, wanted: str, origin: str) -> Tar:
     return chunks
 
 
-def _digest(chunks: Iterable[Buffer]) -> str:
+def digest_of_pieces(chunks: Iterable[Buffer]) -> str:
+    """The SHA-256 of data, in hexadecimal digits."""
     found = hashlib.sha256()
     for chunk in chunks:
         found.update(chunk)
@@ -107,29 +143,47 @@ def _tars(where: tuple[str, ...], then: Tar, now: Tar, origin: str) -> Iterator[
     for name in sorted({*before, *after}):
         if name not in before or name not in after:
             yield ArchiveDifference(
-                where=where, field=_named(name), then="there" if name in before else "", now="there" if name in after else ""
+                where=where, field=shown_name(name), then="there" if name in before else "", now="there" if name in after else ""
             )
             continue
         (a, content), (b, other) = before[name], after[name]
         for field in _FIELDS:
             if getattr(a, field) != getattr(b, field):
-                yield ArchiveDifference(where=(*where, _named(name)), field=field, then=_value(field, a), now=_value(field, b))
+                yield ArchiveDifference(
+                    where=(*where, shown_name(name)), field=field, then=_value(field, a), now=_value(field, b)
+                )
         if content != other:
             changed.append(name)
-    looked_into = changed[:_MOST_FILES]
+    looked_into = changed[:MOST_FILES]
     old, new = _contents(then(), looked_into, origin), _contents(now(), looked_into, origin)
     for name in looked_into:
-        yield from _file((*where, _named(name)), old.get(name), new.get(name))
-    for name in changed[_MOST_FILES:]:
-        yield ArchiveDifference(where=(*where, _named(name)), field="content", then=before[name][1][:12], now=after[name][1][:12])
+        yield from inside_differences((*where, shown_name(name)), name, old.get(name), new.get(name), origin)
+    for name in changed[MOST_FILES:]:
+        yield ArchiveDifference(
+            where=(*where, shown_name(name)), field="content", then=before[name][1][:12], now=after[name][1][:12]
+        )
     if list(before) != list(after) and before.keys() == after.keys():
         yield ArchiveDifference(where=where, field="order of the files", then=_first(before, after), now=_first(after, before))
+
+
+def inside_differences(
+    where: tuple[str, ...], name: str, then: bytes | None, now: bytes | None, origin: str
+) -> Iterator[ArchiveDifference]:
+    """The differences of a file's content, called `name`; of a compressed one those of what is in it, where there are any."""
+    if then is not None and now is not None and name.endswith((".tgz", ".gz")):
+        before, after = ([b"".join(inflated([data], origin))] for data in (then, now))
+        if before != after and name.endswith((".tar.gz", ".tgz")):
+            yield from _tars(where, lambda: iter(before), lambda: iter(after), origin)
+            return
+        if before != after:
+            then, now = before[0], after[0]
+    yield from file_differences(where, then, now)
 
 
 def _listing(chunks: Iterable[Buffer], origin: str) -> dict[str, tuple[Entry, str]]:
     """Every entry with the digest of its data, in the archive's order."""
     reader = TarReader(Source(chunks), origin=origin, allow_devices=True)
-    return {entry.name: (entry, _digest(reader.data()) if entry.kind == Kind.FILE else "") for entry in reader.entries()}
+    return {entry.name: (entry, digest_of_pieces(reader.data()) if entry.kind == Kind.FILE else "") for entry in reader.entries()}
 
 
 def _contents(chunks: Iterable[Buffer], wanted: Collection[str], origin: str) -> dict[str, bytes]:
@@ -140,7 +194,7 @@ def _contents(chunks: Iterable[Buffer], wanted: Collection[str], origin: str) ->
     return {
         entry.name: b"".join(map(bytes, reader.data()))
         for entry in reader.entries()
-        if entry.name in wanted and entry.size <= _MOST_CONTENT
+        if entry.name in wanted and entry.size <= MOST_CONTENT
     }
 
 
@@ -151,13 +205,13 @@ def _whole(open_: Open) -> bytes | None:
     with closing(open_()) as reader:
         for block in reader:
             size += len(block)
-            if size > _MOST_CONTENT:
+            if size > MOST_CONTENT:
                 return None
             kept.append(block)
     return b"".join(kept)
 
 
-def _file(where: tuple[str, ...], then: bytes | None, now: bytes | None) -> Iterator[ArchiveDifference]:
+def file_differences(where: tuple[str, ...], then: bytes | None, now: bytes | None) -> Iterator[ArchiveDifference]:
     """Of a text the first line that differs, of anything else the first byte, and the size where that differs."""
     if then is None or now is None:
         yield ArchiveDifference(where=where, field="content", then="too large to be looked into", now="")
@@ -192,10 +246,11 @@ def _value(field: str, entry: Entry) -> str:
     return str(value)
 
 
-def _named(name: str) -> str:
+def shown_name(name: str) -> str:
+    """A file's name as text that every encoding can say."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _first(names: Mapping[str, object], others: Mapping[str, object]) -> str:
     """The first name that stands elsewhere in the other archive."""
-    return _named(next(name for name, other in zip(names, others, strict=True) if name != other))
+    return shown_name(next(name for name, other in zip(names, others, strict=True) if name != other))
