@@ -21,6 +21,9 @@ DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 INDEX_TYPES = frozenset({INDEX, DOCKER_INDEX})
 MANIFEST_TYPES = frozenset({INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST})
 
+NOTATION = "application/vnd.cncf.notary.signature"
+"""`artifactType` of the Notary Project's signatures."""
+
 HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
 HELM_CHART = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 HELM_PROVENANCE = "application/vnd.cncf.helm.chart.provenance.v1.prov"

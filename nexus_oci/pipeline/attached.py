@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from nexus_oci.errors import NexusError, NotFoundError, VerificationError
 from nexus_oci.oci import media_types
@@ -21,8 +22,9 @@ from nexus_oci.pipeline.subjects import ARTIFACT_TYPES
 from nexus_oci.transfer.ends import Source
 from nexus_oci.trust.cosign import SimpleSignature, signature_layers, signature_tag, signed_by_tag
 from nexus_oci.trust.dsse import BUNDLE, PREDICATE, SIGNATURE, Bundle, read_bundle
-from nexus_oci.trust.keyless import CertifiedBundle, read_certified
-from nexus_oci.trust.notation import ENVELOPE, NOTATION
+
+if TYPE_CHECKING:
+    from nexus_oci.trust.keyless import CertifiedBundle
 
 _LARGEST_BUNDLE = 64 << 20
 """Bytes. A bundle may hold an SBOM that lists every file."""
@@ -124,7 +126,7 @@ def _read_referrers(source: Source, digest: Digest, found: Attached, wanted: Cal
             found.others.append(f"a bundle of type {label} was not read")
         elif manifest.artifact_type == BUNDLE:
             _read_bundle(source, manifest, label, found, quick=quick)
-        elif manifest.artifact_type == NOTATION:
+        elif manifest.artifact_type == media_types.NOTATION:
             _read_envelope(source, manifest, found)
         elif manifest.artifact_type not in ARTIFACT_TYPES:
             found.others.append(f"{descriptor.digest}, which refers to {digest}, is of type {manifest.artifact_type}")
@@ -138,7 +140,7 @@ def _read_bundle(source: Source, manifest: Manifest, label: str | None, found: A
         early = embedded(manifest.data["layers"][0]) if quick else None
         data = early or read_blob(source, manifest.layers[0], limit=_LARGEST_BUNDLE)
         bundle = read_bundle(data)
-        certified = read_certified(data) if bundle is None else None
+        certified = _read_certified(data) if bundle is None else None
     except NexusError as error:
         found.faults.append(f"{name} cannot be read: {error.what}")
         return
@@ -149,8 +151,16 @@ def _read_bundle(source: Source, manifest: Manifest, label: str | None, found: A
         found.labels.append(label)
 
 
+def _read_certified(data: bytes) -> CertifiedBundle | None:
+    from nexus_oci.trust.keyless import read_certified
+
+    return read_certified(data)
+
+
 def _read_envelope(source: Source, manifest: Manifest, found: Attached) -> None:
     name = f"the signature {manifest.descriptor.digest}, of Notation,"
+    from nexus_oci.trust.notation import ENVELOPE
+
     kinds = [layer.media_type for layer in manifest.layers]
     if kinds != [ENVELOPE]:
         found.others.append(f"{name} is in another envelope than JWS: {', '.join(kinds)[:100] or 'none'}")

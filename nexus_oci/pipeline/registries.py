@@ -36,11 +36,10 @@ class Access:
         from nexus_oci.registry.end import ReadingEnd
         from nexus_oci.registry.reading import RegistryReader
 
-        return ReadingEnd(RegistryReader(reference.host, self.settings()), reference.repository)
+        return ReadingEnd(RegistryReader(reference.host, self.settings(writing=False)), reference.repository)
 
-    def settings(self) -> RegistrySettings:
-        """All of this, as a client takes it."""
-        from nexus_oci.bases.host import default_cache
+    def settings(self, *, writing: bool = True) -> RegistrySettings:
+        """All of this, as a client takes it; without `writing` no journal of uploads is kept."""
         from nexus_oci.registry.certificates import ClientCertificate, certificate_folders
         from nexus_oci.registry.settings import RegistrySettings, docker_config_file
 
@@ -52,7 +51,7 @@ class Access:
             certificate_folders=certificate_folders(self.environment),
             plain_http=self.plain_http,
             insist_on_plain_http=self.insist_on_plain_http,
-            journal=default_cache(self.environment, Path.home()) / "uploads",
+            journal=_journal(self.environment) if writing else None,
         )
 
     def end(self, reference: Reference) -> RegistryEnd:
@@ -60,6 +59,12 @@ class Access:
         from nexus_oci.registry.end import RegistryEnd
 
         return RegistryEnd(self.client(reference.host), reference.repository)
+
+
+def _journal(environment: Mapping[str, str]) -> Path:
+    from nexus_oci.bases.host import default_cache
+
+    return default_cache(environment, Path.home()) / "uploads"
 
 
 def registry_end(reference: Reference, environment: Mapping[str, str], *, plain_http: bool) -> RegistryEnd:

@@ -30,7 +30,6 @@ from nexus_oci.errors import NexusError
 from nexus_oci.oci.values import Descriptor, Digest, digest_of
 from nexus_oci.pipeline.attached import Attached, Locate, read_attached
 from nexus_oci.pipeline.subjects import Subject, is_release, repository_names, signed_names, subjects_of
-from nexus_oci.pipeline.verify_certified import KEYLESS, NOTATION, judge_certified, judge_envelope
 from nexus_oci.transfer.ends import Source
 from nexus_oci.trust.cosign import SimpleSignature, payload_for, read_payload, verifies
 from nexus_oci.trust.dsse import SIGNATURE, Bundle
@@ -49,8 +48,8 @@ TAG, BUNDLE = "tag", "bundle"
 _WORDS = {
     TAG: "under its .sig tag",
     BUNDLE: "as a bundle that refers to it",
-    NOTATION: "of Notation that refers to it",
-    KEYLESS: "by identity that refers to it",
+    "notation": "of Notation that refers to it",
+    "keyless": "by identity that refers to it",
 }
 
 
@@ -192,10 +191,13 @@ def _judge(subject: Subject, attached: Attached, trust: Trust, repositories: Seq
             checked.faults.append(f"{checked.name} has a bundle that says it is by a trusted key, and is not: it was changed")
         elif _count(checked, bundle, makers, repositories, now):
             _compare(checked, bundle, label, trust)
-    for envelope in attached.envelopes:
-        judge_envelope(checked, envelope, trust, repositories, now)
-    for certified in attached.certified:
-        judge_certified(checked, certified, trust, repositories, now)
+    if attached.envelopes or attached.certified:
+        from nexus_oci.pipeline.verify_certified import judge_certified, judge_envelope
+
+        for envelope in attached.envelopes:
+            judge_envelope(checked, envelope, trust, repositories, now)
+        for certified in attached.certified:
+            judge_certified(checked, certified, trust, repositories, now)
     return checked
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from nexus_oci.trust.keys import Signer
 
-NOTATION: Final = "application/vnd.cncf.notary.signature"
+NOTATION: Final = media_types.NOTATION
 """The artifact type of what carries an envelope."""
 ENVELOPE: Final = "application/jose+json"
 """The media type of an envelope in JWS. The other kind, COSE (`application/cose`), is not read here."""
