@@ -21,12 +21,16 @@ version = 3
 root = "{folder}/root"
 state = "{folder}/state"
 imports = [{imports}]
-disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"]
+disabled_plugins = [
+  "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri", "io.containerd.nri.v1.nri",
+]
 
 [plugins."io.containerd.server.v1.grpc"]
   address = "{folder}/grpc"
 [plugins."io.containerd.server.v1.ttrpc"]
   address = "{folder}/ttrpc"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{folder}/opt"
 """
 _READY = "containerd successfully booted"
 _ROOT = () if os.geteuid() == 0 else ("sudo", "-n", "--preserve-env=PATH")
