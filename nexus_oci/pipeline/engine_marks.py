@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nexus_oci.pipeline.inspection import SeenFile
+from nexus_oci.pipeline.inspection import PROGRAMS, SeenFile
 
 if TYPE_CHECKING:
     from nexus_oci.definition.definition import Definition
@@ -67,19 +70,53 @@ def marks_of(
     own = list(programs)
     commands = {plain_name(word) for config in configs for word in _command(config)}
     names = {name for name in commands if name and not _INTERPRETERS.match(name)}
-    if definition is not None:
-        engine = definition.engine
-        names |= {engine.name.lower(), plain_name(engine.go.binary or engine.name)}
-        names |= {plain_name(word) for word in engine.command[:1] if not _INTERPRETERS.match(plain_name(word))}
+    given = defined(definition) if definition is not None else Marks()
+    names |= given.names
     names |= {title.lower() for title in titles if re.fullmatch(r"[A-Za-z0-9_-]+", title)}
     started = {file.module for _, file in own if file.module and plain_name(file.path) in names}
     modules = started or {file.module for _, file in own if file.module}
-    digests = {
+    digests = dict(given.digests) | {
         file.digest: f"{file.path.rpartition('!')[2]} of {distribution}"
         for distribution, file in own
         if not _LIBRARIES.search(file.path)
     }
+    return Marks(names=frozenset(names), modules=frozenset(modules) | given.modules, digests=digests)
+
+
+def defined(definition: Definition) -> Marks:
+    """What the definition and the engine's source say of it: its names, the module in its go.mod, and programs built elsewhere.
+
+    So an engine is known in an SDK also where nothing else is in the release. A source in another repository is not looked at.
+    """
+    from nexus_oci.definition.engine_model import PathSource
+
+    engine = definition.engine
+    names = {engine.name.lower(), plain_name(engine.go.binary or engine.name)}
+    names |= {plain_name(word) for word in engine.command[:1] if not _INTERPRETERS.match(plain_name(word))}
+    if not isinstance(engine.source, PathSource):
+        return Marks(names=frozenset(names))
+    source = definition.root / engine.source.path
+    modules: set[str] = set()
+    digests: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        if engine.runtime == "go":
+            found = re.search(r"(?m)^module\s+(\S+)", (source / "go.mod").read_text(encoding="utf-8", errors="replace"))
+            modules = {found[1]} if found else set()
+        for tree in engine.binary.trees.values() if engine.runtime == "binary" else ():
+            digests |= _programs(source / tree)
     return Marks(names=frozenset(names), modules=frozenset(modules), digests=digests)
+
+
+def _programs(folder: Path) -> dict[str, str]:
+    """The programs in a tree that was built elsewhere, by digest."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink() and not _LIBRARIES.search(path.as_posix()):
+            with path.open("rb") as file:
+                if file.read(8).startswith(PROGRAMS):
+                    file.seek(0)
+                    found[hashlib.file_digest(file, "sha256").hexdigest()] = f"{path.relative_to(folder)} of the engine's source"
+    return found
 
 
 def _command(config: Mapping[str, Any]) -> Sequence[str]:

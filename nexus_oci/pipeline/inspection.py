@@ -40,7 +40,7 @@ _HEAD: Final = 512
 _TAIL: Final = 66_000
 """Bytes at the end of a zip archive in which its directory's end record has to be (APPNOTE 4.3.16)."""
 _CAPABILITIES: Final = "security.capability"
-_PROGRAMS: Final = (
+PROGRAMS: Final = (
     b"\x7fELF",
     b"MZ",
     b"\xcf\xfa\xed\xfe",
@@ -168,7 +168,7 @@ class Inspector:
         head = content.read(_HEAD)
         own = self._search(about.path, content, size)
         inner = len(self.seen.secrets)
-        program = head.startswith(_PROGRAMS) and size > 64
+        program = head.startswith(PROGRAMS) and size > 64
         if program:
             content.seek(0)
             build = go_build(cast(BinaryIO, content))

@@ -190,7 +190,10 @@ class _Gathering:
         notes = top.annotations
         blobs = {blob.digest: blob.size for subject in self._subjects for blob in subject.manifest.blobs}
         distributions = {name for subject in self._subjects for name in _names(subject)}
-        hosted = sorted((subject for subject in self._subjects if "api" in _names(subject)), key=lambda one: one.manifest.is_index)
+        distributions |= {name for child in top.manifests for name in _said(child)}
+        hosted = sorted(
+            (subject for subject in self._subjects if "api" in _names(subject)), key=lambda one: one.manifest.is_index
+        )
         api = [f"the {subject.kind} {_title(subject)} of api" for subject in hosted]
         formats = {
             f"{name}/{'image' if is_image(subject) else subject.kind}"
@@ -333,6 +336,12 @@ def _names(subject: Subject) -> set[str]:
     """Every distribution that a manifest says it is of: itself, what it refers to, or the repository that it goes to."""
     said = {subject.distribution, subject.manifest.annotations.get(media_types.DISTRIBUTION), *subject.repositories}
     return {name for name in said if name in ALL_DISTRIBUTIONS}
+
+
+def _said(child: Descriptor) -> set[str]:
+    """The distributions that an index says of a child, whatever that says itself."""
+    said = {child.annotations.get(media_types.DISTRIBUTION), child.annotations.get(media_types.REPOSITORY)}
+    return {name for name in ALL_DISTRIBUTIONS if name in said}
 
 
 def _name(subject: Subject) -> str:

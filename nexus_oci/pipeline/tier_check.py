@@ -23,6 +23,7 @@ from nexus_oci.oci import media_types
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, canonical_json, digest_of
 from nexus_oci.pipeline.attached import in_store
+from nexus_oci.pipeline.engine_marks import defined
 from nexus_oci.pipeline.policy_facts import VERSION, Gathered, gather, release_subjects
 from nexus_oci.pipeline.proofs import Evidence, proofs_of, read_kept
 from nexus_oci.pipeline.push import find_release
@@ -114,7 +115,7 @@ def facts_of(source: Source, root: Descriptor, standard: Standard) -> Gathered:
         "root": root.digest,
         "manifests": sorted(subject.digest for subject in subjects),
         "allowed": {one.distribution: dict(one.secrets.allow) for one in own},
-        "engine": [definition.engine.name, definition.engine.go.binary, *definition.engine.command] if definition else [],
+        "engine": _marks(definition) if definition else [],
     }
     path = standard.cache / _FOLDER / f"{digest_of(canonical_json(about)).hex}.json" if standard.cache else None
     known = _read(path) if path else None
@@ -124,6 +125,12 @@ def facts_of(source: Source, root: Descriptor, standard: Standard) -> Gathered:
     if path is not None and found.complete:
         _write(path, {"facts": found.facts, "unchecked": found.unchecked})
     return found
+
+
+def _marks(definition: Definition) -> list[list[str]]:
+    """What the definition tells of the engine, as far as facts depend on it."""
+    marks = defined(definition)
+    return [sorted(marks.names), sorted(marks.modules), sorted(marks.digests)]
 
 
 def weights(source: Source, root: Descriptor) -> Fact:
