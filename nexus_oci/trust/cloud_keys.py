@@ -75,7 +75,7 @@ def _aws(found: re.Match[str], name: str, environment: Mapping[str, str]) -> Dev
             raise UnreachableError(f"AWS cannot be reached for {name}", why=str(error)) from None
 
     with translated():
-        client = boto3.client(
+        client = boto3.session.Session().client(
             "kms",
             region_name=region or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
             endpoint_url=f"https://{endpoint}" if endpoint else None,
@@ -119,7 +119,8 @@ def _azure(found: re.Match[str], name: str, _: Mapping[str, str]) -> DeviceSigne
 
     with translated():
         credential = DefaultAzureCredential()
-        key = KeyClient(vault_url=f"https://{host}", credential=credential).get_key(key_name, version)
+        client = KeyClient(vault_url=f"https://{host}", credential=credential, retry_total=2, retry_backoff_factor=0.2)
+        key = client.get_key(key_name, version)
         public = _azure_public(key.key, name)
         signer = AzureSigner(key.id, _as_theirs(public, name))
 
@@ -135,10 +136,9 @@ def _azure_public(key: Any, name: str) -> PublicKey:
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    if not str(key.kty).upper().replace("KEYTYPE.", "").startswith("EC") or str(getattr(key.crv, "value", key.crv)) != "P-256":
-        raise UsageError(
-            f"{name} is of a kind that signs nothing here", why=f"it is {key.kty} {key.crv or ''}; keys over P-256 do"
-        )
+    kind, curve = (str(getattr(one, "value", one) or "") for one in (key.kty, key.crv))
+    if kind not in ("EC", "EC-HSM") or curve != "P-256":
+        raise UsageError(f"{name} is of a kind that signs nothing here", why=f"it is {kind} {curve}; keys over P-256 do")
     numbers = EllipticCurvePublicNumbers(int.from_bytes(key.x, "big"), int.from_bytes(key.y, "big"), SECP256R1())
     return public_key_of(numbers.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), name)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +70,7 @@ def parse_uri(text: str) -> KeyUri:
 
 
 def open_key(option: str, environment: Mapping[str, str], passphrase: Passphrase) -> DeviceSigner:
-    """Log into the token and find the key. The session stays open while the process lives.
+    """Log into the token and find the key. The session stays open while the signer lives.
 
     Raises `UsageError`, `PassphraseError` where the PIN is missing or wrong, and `UnreachableError` where the token fails.
     """
@@ -90,7 +91,7 @@ def open_key(option: str, environment: Mapping[str, str], passphrase: Passphrase
         ) from error
     pin = _pin(uri, environment, passphrase, f"PIN of the token {token.label}")
     try:
-        session = token.open(user_pin=pin)
+        session = _session(token, pin)
         key, public = _only_key(session, uri)
     except (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange):
         raise PassphraseError(
@@ -107,7 +108,9 @@ def open_key(option: str, environment: Mapping[str, str], passphrase: Passphrase
         except pkcs11.PKCS11Error as error:
             raise UnreachableError(f"the token {token.label} does not sign", why=_said(error)) from error
 
-    return DeviceSigner(name=uri.text, public=public, raw=sign)
+    signer = DeviceSigner(name=uri.text, public=public, raw=sign)
+    weakref.finalize(signer, session.close)
+    return signer
 
 
 def _attributes(parts: Sequence[str], known: Sequence[str], place: str) -> dict[str, bytes]:
@@ -123,6 +126,16 @@ def _attributes(parts: Sequence[str], known: Sequence[str], place: str) -> dict[
             )
         found[name] = unquote_to_bytes(value)
     return found
+
+
+def _session(token: Any, pin: str) -> Any:
+    """A session that may sign. Logging in is the process's: where another session of it is open, it was done."""
+    import pkcs11
+
+    try:
+        return token.open(user_pin=pin)
+    except pkcs11.UserAlreadyLoggedIn:
+        return token.open()
 
 
 def _module(uri: KeyUri, environment: Mapping[str, str]) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from nexus_oci.oci.store import Store
-from tests.support import softhsm
+from tests.support import in_process, softhsm
 from tests.support.peers import Outcome, real_cosign
 from tests.support.softhsm import PIN, SoftHsm, soft_hsm
 from tests.unit.cli.conftest import release
@@ -42,18 +40,15 @@ def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
     made.load("nexus", "large", "03", pkcs8(ec.generate_private_key(ec.SECP384R1())))
     made.load("nexus", "twin", "04", pkcs8(ec.generate_private_key(ec.SECP256R1())))
     made.load("nexus", "twin", "05", pkcs8(ec.generate_private_key(ec.SECP256R1())))
+    made.preload()
     yield made
     softhsm.remove()
 
 
 def nexus(folder: Path, *words: str | Path, **environment: str) -> Outcome:
-    """Our own program, with nothing of passphrases in the environment but what is given."""
-    inherited = {name: value for name, value in os.environ.items() if "PASS" not in name and not name.startswith("AWS_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "nexus_oci", "-C", str(folder), *map(str, words)],
-        env={**inherited, **environment}, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    """Our own program, with nothing of passphrases and of AWS in the environment but what is given."""
+    gone = [name for name in os.environ if "PASS" in name or name.startswith("AWS_")]
+    return in_process.nexus(folder, *words, environment={**dict.fromkeys(gone), **environment})
 
 
 @pytest.fixture

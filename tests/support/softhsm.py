@@ -5,6 +5,7 @@ apt fetches and checks the packages by the host's own configuration; nothing is 
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import re
 import subprocess
@@ -56,15 +57,20 @@ class SoftHsm:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a process needs to load the module."""
-        return {"SOFTHSM2_CONF": str(self.folder / "softhsm2.conf"), "LD_LIBRARY_PATH": str(self.module.parent.parent)}
+        """What a process needs to use the module, once `preload` was called in it or it has the library's path."""
+        return {"SOFTHSM2_CONF": str(self.folder / "softhsm2.conf")}
+
+    def preload(self) -> None:
+        """Make the library that the module needs known to this process, which has not got it in its path."""
+        for library in self.module.parent.parent.glob("libbotan*.so.*"):
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
     def util(self, *words: str) -> None:
         """softhsm2-util."""
         program = str(_unpacked() / "usr/bin/softhsm2-util")
         done = subprocess.run(
             [program, "--module", str(self.module), *words],
-            env=dict(self.environment),
+            env={**self.environment, "LD_LIBRARY_PATH": str(self.module.parent.parent)},
             capture_output=True,
             text=True,
             check=False,
