@@ -157,13 +157,10 @@ class _Run:
 
     def _tags_of(self, repository: str) -> frozenset[str]:
         """All tags of a repository at the source, asked for once."""
-        with self._lock:
-            held = self._tags.get(repository)
-        if held is None:
-            held = frozenset(self._source.repository(repository).tags())
-            with self._lock:
-                held = self._tags.setdefault(repository, held)
-        return held
+        with self._settings.shared.gates.through(("tags", repository)):
+            if repository not in self._tags:
+                self._tags[repository] = frozenset(self._source.repository(repository).tags())
+            return self._tags[repository]
 
     def _prune(self, destination: Destination, pruning: Pruning) -> None:
         try:

@@ -37,7 +37,7 @@ _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 @contextlib.contextmanager
-def _disk_errors(doing: str) -> Iterator[None]:
+def disk_errors(doing: str) -> Iterator[None]:
     """Turn the operating system's refusals into a message for the user."""
     try:
         yield
@@ -59,7 +59,7 @@ class BlobWriter:
         self._algorithm = algorithm
         self._hash = hashlib.new(algorithm)
         self._size = 0
-        with _disk_errors("opening a new blob in the store"):
+        with disk_errors("opening a new blob in the store"):
             store.scratch.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=store.scratch)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,7 +68,7 @@ class BlobWriter:
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append `data`; returns its length in bytes."""
-        with _disk_errors("writing a blob to the store"):
+        with disk_errors("writing a blob to the store"):
             view = memoryview(data)
             while view:
                 view = view[self._file.write(view) or 0 :]
@@ -93,7 +93,7 @@ class BlobWriter:
                 why=f"expected {expected.digest} ({expected.size} bytes), got {digest} ({self._size} bytes)",
                 hint="what it came from is damaged or was tampered with; nothing was kept",
             )
-        with _disk_errors(f"finishing blob {digest.short}"):
+        with disk_errors(f"finishing blob {digest.short}"):
             os.fchmod(self._file.fileno(), 0o644)
             os.fsync(self._file.fileno())
             self._file.close()
@@ -102,6 +102,14 @@ class BlobWriter:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._path.rename(target)
         return Descriptor(media_type=media_type, digest=digest, size=self._size)
+
+    def restart(self) -> None:
+        """Forget what was written."""
+        with disk_errors("writing a blob to the store"):
+            self._file.seek(0)
+            self._file.truncate()
+        self._hash = hashlib.new(self._algorithm)
+        self._size = 0
 
     def discard(self) -> None:
         """Take away what was written, if it was not committed."""
@@ -141,7 +149,7 @@ class VerifiedReader:
         """Up to `size` bytes; the empty end is only returned once digest and size proved right."""
         if size == 0:
             return b""
-        with _disk_errors(f"reading {self._origin}"):
+        with disk_errors(f"reading {self._origin}"):
             data = self._file.read(size if size is not None and size >= 0 else -1)
         self._hash.update(data)
         self._read += len(data)
@@ -186,7 +194,7 @@ class Store:
     def create(cls, root: Path) -> Store:
         """Open the layout at `root`, making it where there is none; raises `StoreError` if that place is something else."""
         store = cls(root)
-        with _disk_errors(f"making the store {root}"):
+        with disk_errors(f"making the store {root}"):
             if (root / "oci-layout").is_file():
                 store._check_layout()
             elif root.exists() and not {path.name for path in root.iterdir()} <= _OWN:
@@ -281,7 +289,7 @@ class Store:
 
     def drop(self, digest: Digest) -> None:
         """Remove a blob, such as one that proved damaged."""
-        with _disk_errors(f"removing blob {digest.short}"):
+        with disk_errors(f"removing blob {digest.short}"):
             self.path(digest).unlink(missing_ok=True)
 
     def writer(self, algorithm: Algorithm = "sha256") -> BlobWriter:
@@ -392,7 +400,7 @@ class Store:
 
     def replace_file(self, path: Path, data: bytes) -> None:
         """Write one of the store's own small files beside its place, and rename it there."""
-        with _disk_errors(f"writing {path.name}"):
+        with disk_errors(f"writing {path.name}"):
             self.scratch.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.scratch, delete=False) as file:
                 try:
@@ -409,7 +417,7 @@ class Store:
     def _locked(self) -> Iterator[None]:
         """One writer of index.json at a time, over all processes."""
         with contextlib.ExitStack() as stack:
-            with _disk_errors("locking the store"):
+            with disk_errors("locking the store"):
                 self.private.mkdir(parents=True, exist_ok=True)
                 lock = stack.enter_context((self.private / "lock").open("w"))
                 fcntl.flock(lock, fcntl.LOCK_EX)

@@ -181,7 +181,9 @@ class _Roomed:
             self._stream = open_stream()
             stack.callback(self._stream.close)
             self._stack = stack.pop_all()
-        self.readinto = getattr(self._stream, "readinto")  # noqa: B009 - a reader of blobs has it
+        # What else a reader of blobs can do.
+        self.readinto = getattr(self._stream, "readinto", None)
+        self.skip_to = getattr(self._stream, "skip_to", None)
 
     def read(self, size: int = -1, /) -> bytes:
         return self._stream.read(size)

@@ -14,10 +14,10 @@ import ssl
 import threading
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from email.message import Message
-from typing import Any, Self
+from http import HTTPStatus
+from typing import Any, Self, cast
 from urllib.parse import unquote, urlsplit
 
 from nexus_oci.errors import UsageError
@@ -28,6 +28,8 @@ _IDLE = 64
 """Connections that are kept for each place at most."""
 _SEND_TIMEOUT = 120.0
 """Seconds in which a registry has to take something of what is sent: longer than connecting may take."""
+_LONGEST = 1 << 18
+"""Bytes of a header."""
 _GONE = (ConnectionError, http.client.BadStatusLine)
 
 
@@ -38,8 +40,64 @@ class NotConnectedError(Exception):
 Content = bytes | Iterable[bytes | memoryview | FilePiece] | None
 
 
+class Headers(Mapping[str, str]):
+    """The header of an answer (RFC 9110, 5): names in any case; what came several times is joined with commas."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._values: dict[str, str] = {}
+        for line in lines:
+            name, colon, value = line.decode("iso-8859-1").partition(":")
+            key, text = name.strip().lower(), value.strip()
+            if colon and key:
+                self._values[key] = f"{self._values[key]}, {text}" if key in self._values else text
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
 class _Answer(http.client.HTTPResponse):
     """An answer that can be read as it comes in, and that says so when it ends before its length."""
+
+    def begin(self) -> None:
+        """Read the header (RFC 9112, 4 to 6). As in http.client, but for its parser of mail, which takes most of its time."""
+        status = HTTPStatus.CONTINUE
+        while status == HTTPStatus.CONTINUE:
+            version, status, reason = self._read_status()  # type: ignore[attr-defined]
+            lines = self._lines()
+        self.code = self.status = status
+        self.reason = reason.strip()
+        self.version = 10 if version.startswith("HTTP/1.0") else 11
+        headers = Headers(lines)
+        self.headers = self.msg = headers  # type: ignore[assignment]  # all that is asked of it
+        self.chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        self.will_close = self._check_close()  # type: ignore[attr-defined]
+        length = headers.get("content-length", "")
+        self.length = int(length) if length.isascii() and length.isdigit() and not self.chunked else None
+        if status in (204, 304) or 100 <= status < 200 or self._method == "HEAD":  # type: ignore[attr-defined]
+            self.length = 0
+        if not self.will_close and not self.chunked and self.length is None:
+            self.will_close = True
+
+    def _lines(self) -> list[bytes]:
+        """The lines of the header; one that goes on in the next is joined with it, as old servers write them."""
+        lines: list[bytes] = []
+        size = 0
+        while (line := self.fp.readline(_LONGEST + 1)) not in (b"\r\n", b"\n", b""):
+            size += len(line)
+            if size > _LONGEST:
+                raise http.client.LineTooLong("header")
+            if line[:1] in b" \t" and lines:
+                lines[-1] += line
+            else:
+                lines.append(line)
+        return lines
 
     def take(self, view: memoryview) -> int:
         """Put what one read of the socket brings into `view`; returns the count of bytes, 0 at the end only."""
@@ -102,7 +160,7 @@ class Response:
         self._give_back = give_back
         self.status: int = answer.status
         self.reason: str = answer.reason
-        self.headers: Message = answer.headers
+        self.headers = cast(Mapping[str, str], answer.headers)
         self.url = url
 
     @property

@@ -35,6 +35,9 @@ class Crew:
     def map(self, work: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
         """`work` done on every item, results in the items' order; raises the first failure after all have stopped."""
         todo = list(items)
+        if len(todo) == 1 and threading.current_thread() is not threading.main_thread():
+            # Nobody could do it sooner, and only the main thread has to hear of interruptions meanwhile.
+            return [work(todo[0])]
         shift = _Shift(todo, work, self._stop)
         threads = [threading.Thread(target=shift.run, daemon=True) for _ in range(min(self._jobs, len(todo)))]
         try:

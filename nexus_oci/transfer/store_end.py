@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 from collections.abc import Callable, Sequence
 
 from nexus_oci.errors import NotFoundError, StoreError, VerificationError
-from nexus_oci.oci.store import Store
+from nexus_oci.oci.partial import PartialWriter
+from nexus_oci.oci.store import BlobWriter, Store
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
 from nexus_oci.transfer.ends import BlobStream, Outcome
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
+_RESUMED = 1 << 20
+"""Bytes from which on it is worth to go on with what was begun."""
 
 
 class StoreEnd:
@@ -73,17 +77,37 @@ class StoreEnd:
         mount_from: str | None = None,  # noqa: ARG002 - a store has nothing to mount from
         progress: Callable[[int], None],
     ) -> Outcome:
-        """Write a blob, verified."""
+        """Write a blob, verified; one that was begun before, in this process or another, is gone on with."""
         if self.store.intact(descriptor):
             return Outcome.PRESENT
-        with contextlib.closing(open_stream()) as stream, self.store.writer(descriptor.digest.algorithm) as writer:
-            while block := stream.read(_BLOCK):
-                writer.write(block)
-                progress(len(block))
-                if writer.size > descriptor.size:
-                    break
-            writer.commit(descriptor.media_type, expected=descriptor)
+        if descriptor.size >= _RESUMED:
+            with contextlib.suppress(BlockingIOError), PartialWriter(self.store, descriptor.digest) as partial:
+                self._fill(partial, descriptor, open_stream, progress)
+                return Outcome.SENT
+        with self.store.writer(descriptor.digest.algorithm) as writer:
+            self._fill(writer, descriptor, open_stream, progress)
         return Outcome.SENT
+
+    @staticmethod
+    def _fill(
+        writer: BlobWriter, descriptor: Descriptor, open_stream: Callable[[], BlobStream], progress: Callable[[int], None]
+    ) -> None:
+        """Write what is still missing, and name it; where what was there proves wrong, everything."""
+        while True:
+            begun = writer.size
+            with contextlib.closing(open_stream()) as stream:
+                _skip(stream, begun)
+                while writer.size <= descriptor.size and (block := stream.read(_BLOCK)):
+                    writer.write(block)
+                    progress(len(block))
+            try:
+                writer.commit(descriptor.media_type, expected=descriptor)
+            except VerificationError:
+                writer.restart()
+                if not begun:
+                    raise
+            else:
+                return
 
     def put_manifest(self, manifest: Manifest) -> None:
         """Write a manifest's raw bytes."""
@@ -122,3 +146,16 @@ class StoreEnd:
             if manifest.subject is not None:
                 found.setdefault(manifest.subject.digest, {})[descriptor.digest] = manifest.descriptor
         return found
+
+
+def _skip(stream: BlobStream, count: int) -> None:
+    """Leave out the first bytes: unread where the stream can do that, else read."""
+    if not count:
+        return
+    if (skip_to := getattr(stream, "skip_to", None)) is not None:
+        skip_to(count)
+    elif isinstance(stream, io.RawIOBase | io.BufferedIOBase) and stream.seekable():
+        stream.seek(count)
+    else:
+        while count and (block := stream.read(min(_BLOCK, count))):
+            count -= len(block)

@@ -79,3 +79,86 @@ def test_referrers_are_found_through_the_index(end: StoreEnd) -> None:
     assert end.referrers(graph.root.digest) == (replace(sbom, artifact_type="application/vnd.sbom"),)
     assert [found.digest for found in end.referrers(sbom.digest)] == [signature.digest]
     assert end.referrers(signature.digest) == ()
+
+
+LARGE = bytes(range(251)) * 9000
+LARGE_BLOB = Descriptor(media_type="text/plain", digest=digest_of(LARGE), size=len(LARGE))
+
+
+class Gone(BaseException):
+    """Stands for the end of the process."""
+
+
+def begun(end: StoreEnd, count: int) -> None:
+    """Write the large blob until `count` bytes and more are there, then end everything."""
+    heard = 0
+
+    def progress(size: int) -> None:
+        nonlocal heard
+        heard += size
+        if heard >= count:
+            raise Gone
+
+    with pytest.raises(Gone):
+        end.put_blob(LARGE_BLOB, lambda: io.BytesIO(LARGE), progress=progress)
+    assert not end.has(LARGE_BLOB)
+
+
+class Counted(io.BytesIO):
+    """Content that counts what is read of it."""
+
+    taken = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        Counted.taken += len(data)
+        return data
+
+
+def test_a_blob_that_was_begun_is_gone_on_with(tmp_path: Path) -> None:
+    begun(StoreEnd(Store.create(tmp_path / "store")), 1_000_000)
+    end = StoreEnd(Store.create(tmp_path / "store"))
+    Counted.taken = 0
+    heard: list[int] = []
+    assert end.put_blob(LARGE_BLOB, lambda: Counted(LARGE), progress=heard.append) is Outcome.SENT
+    assert end.store.path(LARGE_BLOB.digest).read_bytes() == LARGE
+    assert Counted.taken == sum(heard) <= len(LARGE) - 1_000_000
+    assert list((end.store.private / "partial").iterdir()) == []
+
+
+def test_what_was_begun_and_changed_since_is_read_anew(tmp_path: Path) -> None:
+    end = StoreEnd(Store.create(tmp_path / "store"))
+    begun(end, 1_000_000)
+    (path,) = (end.store.private / "partial").iterdir()
+    with path.open("r+b") as file:
+        file.write(b"x")
+    assert end.put_blob(LARGE_BLOB, lambda: io.BytesIO(LARGE), progress=lambda _: None) is Outcome.SENT
+    assert end.store.path(LARGE_BLOB.digest).read_bytes() == LARGE
+
+
+def test_wrong_bytes_are_not_kept_to_be_gone_on_with(tmp_path: Path) -> None:
+    end = StoreEnd(Store.create(tmp_path / "store"))
+    with pytest.raises(VerificationError, match="is not what its digest says"):
+        end.put_blob(LARGE_BLOB, lambda: io.BytesIO(b"x" + LARGE[1:]), progress=lambda _: None)
+    assert list((end.store.private / "partial").iterdir()) == []
+
+
+def test_two_who_write_one_blob_do_not_mix_their_bytes(tmp_path: Path) -> None:
+    end = StoreEnd(Store.create(tmp_path / "store"))
+
+    def meanwhile(_: int) -> None:
+        other = StoreEnd(Store.create(tmp_path / "store"))
+        other.put_blob(LARGE_BLOB, lambda: io.BytesIO(LARGE), progress=lambda _: None)
+
+    end.put_blob(LARGE_BLOB, lambda: io.BytesIO(LARGE), progress=meanwhile)
+    assert end.store.path(LARGE_BLOB.digest).read_bytes() == LARGE
+
+
+def test_what_was_begun_long_ago_is_swept_away(tmp_path: Path) -> None:
+    end = StoreEnd(Store.create(tmp_path / "store"))
+    old = end.store.private / "partial" / "old"
+    old.parent.mkdir()
+    old.write_bytes(b"x")
+    os.utime(old, (1000, 1000))
+    end.put_blob(LARGE_BLOB, lambda: io.BytesIO(LARGE), progress=lambda _: None)
+    assert not old.exists()
