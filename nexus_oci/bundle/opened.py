@@ -72,6 +72,11 @@ class Bundle:
         """Its parts, where it has some."""
         return self.stream if isinstance(self.stream, PartStream) else None
 
+    @property
+    def is_proved(self) -> bool:
+        """Whether all contents were hashed and found good, and nobody wrote to the files since."""
+        return self._checked and self.stream.unchanged()
+
     def resolve(self, name: str) -> Descriptor:
         """What a name of the inventory, or a digest that it lists, names; raises `NotFoundError`."""
         name = name.partition("@")[2] if "@" in name else name
@@ -111,7 +116,7 @@ class Bundle:
     def open_blob(self, descriptor: Descriptor, *, verify: bool = True) -> BlobStream:
         """A content's bytes, as a `Source` has them: verified at the end, or as they are where all were hashed before."""
         window = self._window(descriptor)
-        if not verify or (self._checked and self.stream.unchanged()):
+        if not verify or self.is_proved:
             return window
         return VerifiedReader(window, descriptor, f"blob {descriptor.digest} in {self.name}")
 

@@ -19,7 +19,7 @@ from nexus_oci.errors import StoreError, UsageError, VerificationError
 
 _HELD = 24
 """Chunks that are kept after they were read: several readers go through the bundle side by side."""
-_WORKING = 24 << 20
+_WORKING = 12 << 20
 """Bytes that a repair holds at once."""
 
 
@@ -38,6 +38,7 @@ class PartStream:
         self.repaired: set[tuple[int, int]] = set()
         self.headless: set[int] = set()
         self._files = files
+        self._good = {number: bytearray(header.plan.chunks(number)) for number in range(1, header.plan.count + 1)}
         self._held: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
         self._repairing = threading.Lock()
@@ -99,7 +100,7 @@ class PartStream:
         return found
 
     def _stored(self, number: int, row: int) -> bytes | None:
-        """A chunk as its part has it; None where that is not what it should be."""
+        """A chunk as its part has it; None where that is not what it should be. It is hashed the first time."""
         file = self._files.get(number)
         if file is None:
             return None
@@ -108,8 +109,13 @@ class PartStream:
             data = file.pread(length, self.plan.header_length + row * self.plan.chunk_size)
         except StoreError:
             return None
-        good = hashlib.sha256(data).digest() == self.header.chunk_hash(number, row)
-        return data if good and len(data) == length else None
+        if len(data) != length or not (self._good[number][row] or self._is_good(number, row, data)):
+            return None
+        self._good[number][row] = 1
+        return data
+
+    def _is_good(self, number: int, row: int, data: bytes) -> bool:
+        return hashlib.sha256(data).digest() == self.header.chunk_hash(number, row)
 
     def _rebuilt(self, number: int, row: int) -> bytes:
         """A data chunk, computed from the others of its row."""
@@ -134,7 +140,7 @@ class PartStream:
             blocks = [self._slice(one, row, at, count) for one in good] + [bytes(count)] * len(empty)
             pieces.append(_decoded(decoder, blocks, numbers, number - 1))
         data = b"".join(pieces)[:length]
-        if hashlib.sha256(data).digest() != self.header.chunk_hash(number, row):
+        if not self._is_good(number, row, data):
             raise self._lost(number, row, [])
         self.repaired.add((number, row))
         return data

@@ -20,7 +20,7 @@ from nexus_oci.errors import StoreError, UsageError
 from nexus_oci.transfer.crew import Crew
 
 _STEP = 8 << 20
-_WORKING = 16 << 20
+_WORKING = 6 << 20
 """Bytes that a thread that computes parity holds at once."""
 _NOT_IN_KERNEL = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM})
 

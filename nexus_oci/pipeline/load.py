@@ -18,11 +18,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexus_oci.bundle.opened import Bundle
-from nexus_oci.errors import NexusError, NotFoundError, RegistryError
+from nexus_oci.errors import NexusError, NotFoundError, RegistryError, VerificationError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.store import Store
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from nexus_oci.registry.client import RegistryClient
     from nexus_oci.registry.end import RegistryEnd
 
+_TRIES = 4
 _NEVER = "1970-01-01T00:00:00Z"
 OnEvent = Callable[[TransferEvent], None]
 
@@ -201,9 +203,21 @@ class _ToRegistry:
 
     def _copy(self, end: RegistryEnd, root: Descriptor) -> None:
         mounted = self._home.repository if end is not self._home else None
-        self._reports.append(
-            copy_graph(self._source, end, root, referrers=True, mount_from=mounted, jobs=self._jobs, on_event=self._on_event)
-        )
+        copy = partial(copy_graph, referrers=True, mount_from=mounted, jobs=self._jobs, on_event=self._on_event)
+        self._reports.append(self._tried(lambda: copy(self._source, end, root)))
+
+    def _tried(self, work: Callable[[], TransferReport]) -> TransferReport:
+        """Copy, and again where the registry says that content is wrong which was proved right here.
+
+        Registries on a file system show a blob that somebody else writes at the same moment as damaged, or as missing.
+        """
+        for _ in range(_TRIES - 1):
+            try:
+                return work()
+            except VerificationError:
+                if not self._bundle.is_proved:
+                    raise
+        return work()
 
     def _sparse(self, manifest: Manifest) -> bool:
         """Whether an index, or one below it, names what was left out of the bundle."""
@@ -257,8 +271,7 @@ class _ToRegistry:
             image, source = _joined(store, self._bundle, tuple(images.values()), end, tuple(there.values())), StoreEnd(store)
         if image.digest in there:
             return None
-        report = copy_graph(source, end, image, jobs=1, on_event=self._on_event)
-        self._reports.append(report)
+        self._reports.append(self._tried(lambda: copy_graph(source, end, image, jobs=1, on_event=self._on_event)))
         return end, source.manifest(image), tag
 
     def _record(self, relocation: Relocation) -> Descriptor | None:

@@ -93,7 +93,11 @@ def make_release(store: Store, version: str, *, app: str, size: int) -> Descript
         file = BuiltFile(distribution="runtime", platform=platform, format="deb", title=title, files=((title, blob),))
         artifacts.append(store_artifact(store, file, index, {}))
     values = f"image:\n  repository: {PREFIX}/engine\n  digest: {index.digest}\n  pullPolicy: Always\n"
-    chart = {"demo/Chart.yaml": f"name: demo\nversion: {version}\napiVersion: v2\n".encode(), "demo/values.yaml": values.encode()}
+    chart = {
+        "demo/Chart.yaml": f"name: demo\nversion: {version}\napiVersion: v2\n".encode(),
+        "demo/values.yaml": values.encode(),
+        "demo/templates/image.yaml": b"image: {{ .Values.image.repository }}@{{ .Values.image.digest }}\n",
+    }
     described = json.dumps({"name": "demo", "version": version, "apiVersion": "v2"}).encode()
     packed = store_chart(store, config=described, archive=_zipped(_tarred(chart)), annotations={})
     images_named = [Named(descriptor=index, repository="engine", tag=version)]
