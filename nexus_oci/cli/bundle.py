@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nexus_oci.bundle.opened import Bundle
     from nexus_oci.pipeline.bundle_checks import BundleReport
     from nexus_oci.pipeline.bundle_origin import Origin
+    from nexus_oci.pipeline.bundling import BundleRequest, Made
     from nexus_oci.pipeline.registries import Access
     from nexus_oci.trust.verification import Trust
 
@@ -79,8 +80,7 @@ def create(
     """
     from nexus_oci.bundle.parts import parse_size
     from nexus_oci.cli.session import parse_platforms
-    from nexus_oci.pipeline.bundling import BundleRequest, create_bundle
-    from nexus_oci.pipeline.progress import StepActivity, StepChanged
+    from nexus_oci.pipeline.bundling import BundleRequest
     from nexus_oci.pipeline.site_inventory import read_site_inventory
 
     if since is not None and since_inventory is not None:
@@ -107,9 +107,23 @@ def create(
             signer=read_signer(console, key, passphrase_file) if key else None,
             jobs=jobs,
         )
-        display = stack.enter_context(console.display())
+        made = _made(console, origin, request)
+    if console.as_json:
+        files = [str(path) for path in made.files]
+        console.data({"files": files, "digest": made.digest, "size": made.size, **_summary(made.inventory)})
+        return
+    for path in made.files:
+        console.result(str(path))
+
+
+def _made(console: Console, origin: Origin, request: BundleRequest) -> Made:
+    """Make it, and show how it goes."""
+    from nexus_oci.pipeline.bundling import create_bundle
+    from nexus_oci.pipeline.progress import StepActivity, StepChanged
+
+    moved = 0
+    with console.display() as display:
         display.step(StepChanged(step="bundle", state="started"))
-        moved = 0
 
         def progress(count: int) -> None:
             nonlocal moved
@@ -118,12 +132,7 @@ def create(
 
         made = create_bundle(origin, request, say=display.say, progress=progress)
         display.step(StepChanged(step="bundle", state="done", note=human_size(made.size)))
-    if console.as_json:
-        files = [str(path) for path in made.files]
-        console.data({"files": files, "digest": made.digest, "size": made.size, **_summary(made.inventory)})
-        return
-    for path in made.files:
-        console.result(str(path))
+    return made
 
 
 def _origin(console: Console, target: str | None, release: str | None, prefix: str | None, registries: Access) -> Origin:
@@ -187,7 +196,13 @@ def inspect(console: Console, files: Sequence[Path]) -> None:
             data = {"digest": bundle.digest, "signed": bool(bundle.signature), "inventory": json.loads(bundle.raw)}
             if plan is not None:
                 missing = list(parts.missing) if parts else []
-                data["parts"] = {"data": plan.data, "parity": plan.parity, "missing": missing, "chunkSize": plan.chunk_size}
+                data["parts"] = {
+                    "data": plan.data,
+                    "parity": plan.parity,
+                    "missing": missing,
+                    "chunkSize": plan.chunk_size,
+                    "header": plan.header_length,
+                }
             console.data(data)
             return
         console.result(f"bundle   {bundle.digest}{'' if bundle.signature else ' (not signed)'}")
