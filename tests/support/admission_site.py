@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import click
+
+from nexus_oci.cli.main import command
 from nexus_oci.oci.store import Store
 from tests.support.peers import PASSPHRASE, Outcome
 from tests.unit.cli.conftest import release
@@ -60,13 +64,21 @@ def signed_site(folder: Path, first: str, second: str) -> Iterator[Site]:
 
 
 def nexus(folder: Path, *words: str | Path) -> Outcome:
-    """Our own program, as a user runs it."""
-    finished = subprocess.run(
-        [sys.executable, "-m", "nexus_oci", "-C", str(folder), *map(str, words)],
-        env={**os.environ, "NEXUS_OCI_KEY_PASSPHRASE": PASSPHRASE}, capture_output=True, text=True, check=False,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    return Outcome(finished.returncode, finished.stdout, finished.stderr)
+    """Our own program, in this process: it starts often here, and is proved to start elsewhere."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    surroundings = {"NEXUS_OCI_KEY_PASSPHRASE": PASSPHRASE}
+    with (
+        mock.patch.dict(os.environ, surroundings), mock.patch.object(sys, "stdin", io.StringIO()),
+        contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
+    ):  # fmt: skip
+        try:
+            command.main(["-C", str(folder), *map(str, words)], standalone_mode=False)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        except click.ClickException as error:
+            err.write(error.format_message())
+            code = error.exit_code
+    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 def done(folder: Path, *words: str | Path) -> str:
