@@ -72,7 +72,9 @@ def assemble_release(
             outputs += _file_outputs(file)
     charts = _charts(project, store, images, labels, outputs, texts)
     delivered = [image for name, image in images.items() if not _is_hosted(project, name)]
-    release = store_release(store, images=delivered, artifacts=artifacts, charts=charts, annotations=labels)
+    chart = project.definition.chart
+    installable = [] if chart is not None and _is_hosted(project, chart.distribution) else charts
+    release = store_release(store, images=delivered, artifacts=artifacts, charts=installable, annotations=labels)
     _name(store, tag, release, [*images.values(), *charts], artifacts)
     outputs.append(Output(distribution=None, platform=None, format="release", path=f"oci:{tag}", descriptor=release))
     outputs += release_documents(project, store, release, sbom=sbom)
@@ -87,7 +89,7 @@ def assemble_release(
 
 
 def _is_hosted(project: Project, name: str) -> bool:
-    """Whether the images of a distribution stay out of the release, in the store alone, for whoever hosts the engine.
+    """Whether a distribution's images, and its chart, stay out of the release, in the store alone, for whoever hosts the engine.
 
     Nothing of `api` is for customers. Where files of it are asked for as well, they and its images are in the release, consistent
     in themselves, and the gate `api-artifact` refuses it.

@@ -124,15 +124,17 @@ def load_policy(root: Path, defaults: Path) -> Policy:
 
 
 def read_waivers(data: Iterable[Any], place: str) -> tuple[PlacedWaiver, ...]:
-    """The waivers that a release's provenance holds; those that are none are passed over."""
+    """The waivers that a release's provenance holds; those that are none, or of everything, are passed over."""
     from pydantic import ValidationError
 
     found = []
     for one in data:
         try:
-            found.append(PlacedWaiver(waiver=Waiver.model_validate(one), place=place, recorded=True))
+            waiver = Waiver.model_validate(one)
         except ValidationError:
             continue
+        if _says_something(waiver):
+            found.append(PlacedWaiver(waiver=waiver, place=place, recorded=True))
     return tuple(found)
 
 
@@ -209,14 +211,18 @@ class _Loading:
                 self.problems.append(Problem(place, f"gate: there is no gate {waiver.gate!r}{known}"))
             elif waiver.gate in never or waiver.gate in NEVER_WAIVED:
                 self.problems.append(Problem(place, f"gate: {waiver.gate!r} cannot be waived"))
-            given = waiver.scope.given()
-            if not any(pattern.strip("*?/") for pattern in given.values()):
+            if not _says_something(waiver):
                 message = "scope: a waiver of everything is none; name a distribution, a platform, a path, a package or a digest"
                 self.problems.append(Problem(place, message))
             yield PlacedWaiver(waiver=waiver, place=str(place))
 
     def _problem(self, node: Node, key: str, message: str) -> None:
         self.problems.append(Problem(_position(node, key), message))
+
+
+def _says_something(waiver: Waiver) -> bool:
+    """Whether a waiver's scope leaves anything out."""
+    return any(pattern.strip("*?/") for pattern in waiver.scope.given().values())
 
 
 def _position(node: Node, key: str) -> Position:

@@ -168,6 +168,9 @@ def released(shop: Project, registry: str, tmp_path: Path) -> None:
     again = shop.done("--json", "push", f"{registry}/passed", "--plain-http", "--tier", "professional")
     assert again.data["bytes_sent"] == 0
 
+    grown = shop.done("--json", "check", "--policy", "--against", f"{registry}/passed/releases:1.0.0", "--plain-http")
+    assert grown.data["passed"] is True
+
     elsewhere = Project(root=tmp_path / "elsewhere", environment=shop.environment)
     elsewhere.root.mkdir()
     words = ("verify", f"{registry}/passed/releases:1.0.0", "--plain-http", "--key", f"{key}.pub", "--tier")

@@ -190,7 +190,8 @@ def test_a_waiver_for_ever_is_refused(write: Write) -> None:
 
 
 def test_a_waiver_that_a_signed_provenance_records_counts_too(policy: Policy) -> None:
-    recorded = read_waivers([WAIVER, {"gate": "x"}, "nonsense"], "the provenance")
+    everything = {**WAIVER, "scope": {"path": "*"}}
+    recorded = read_waivers([everything, WAIVER, {"gate": "x"}, "nonsense"], "the provenance")
     verdict = judge(policy, None, facts(image=[ROOT_USER]), today=TODAY, recorded=recorded)
     assert gates(verdict, "waived") == ["root-user"]
     assert [placed.to_json() for placed in verdict.waived] == [WAIVER]

@@ -55,6 +55,10 @@ def test_the_same_build_has_no_changes_whatever_its_plan_is_called():
     assert changes(MADE, replace(MADE, internal={**MADE.internal, "plan": "sha256:3"})) == ()
 
 
+def test_waivers_are_no_change_of_what_is_built():
+    assert changes(MADE, replace(MADE, internal={**MADE.internal, "waivers": [{"gate": "root-user"}]})) == ()
+
+
 def test_changes_are_named_one_by_one():
     dependencies = (
         MADE.dependencies[0],
