@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nexus_oci.oci import media_types
@@ -34,6 +34,8 @@ _FORMS: Final[Mapping[str, Form]] = {
     media_types.ARTIFACTS["ipk"][1]: "tar.gz",
 }
 """What can be looked into, by media type; everything else is bytes."""
+_MADE_OF: Final[Mapping[str, str]] = {"apt": "deb", "yum": "rpm", "prov": "chart"}
+"""What consists of, or is about, something else that is compared too; it comes after that."""
 PROVENANCE: Final = "prov"
 """What `passed_over` calls the provenance file of a chart, which only its key can make."""
 _LAYERS: Final = {media_types.HELM_CHART: "archive", media_types.HELM_PROVENANCE: "provenance file"}
@@ -84,6 +86,8 @@ class Comparison:
     passed_over: frozenset[str] = frozenset()
     signatures: bool = True
     unzstd: Unpack | None = None
+    _differing: set[str] = field(default_factory=set, init=False)
+    """The formats, and kinds of layers, in which differences were found."""
 
     def run(self, then: Descriptor, now: Descriptor, name: str) -> Iterator[Difference]:
         """Everything in which two manifests, and what is below them, differ; nothing where they are the same."""
@@ -110,15 +114,21 @@ class Comparison:
         now: Mapping[str, Descriptor],
         compare: Callable[[tuple[str, ...], Descriptor, Descriptor], Iterator[Difference]],
     ) -> Iterator[Difference]:
-        """What has one name on both sides is compared; what has no partner is told."""
-        for name in sorted({*then, *now}):
+        """What has one name on both sides is compared; what has no partner is told, and of what follows from others just that."""
+        formats = {name: _format(then.get(name) or now[name]) for name in {*then, *now}}
+        for name in sorted(formats, key=lambda name: (formats[name] in _MADE_OF, name)):
             a, b = then.get(name), now.get(name)
-            if self.passed_over.intersection(_format(each) for each in (a, b) if each):
+            if formats[name] in self.passed_over:
                 continue
-            if a is not None and b is not None:
-                yield from compare((*where, name), a, b)
-            else:
+            if a is None or b is None:
                 yield Difference(where=where, field=name, then="there" if a else "", now="there" if b else "")
+            elif a.digest != b.digest and _MADE_OF.get(formats[name]) in self._differing:
+                source = _MADE_OF[formats[name]]
+                yield Difference(where=(*where, name), field="content", then=f"of the {source} then", now=f"of the {source} now")
+            else:
+                for found in compare((*where, name), a, b):
+                    self._differing.add(formats[name])
+                    yield found
 
     def _configs(self, where: tuple[str, ...], a: Manifest, b: Manifest) -> Iterator[Difference]:
         if a.config is None or b.config is None or a.config.digest == b.config.digest:
@@ -160,7 +170,7 @@ class Comparison:
 
 def _format(descriptor: Descriptor) -> str:
     """The format of an artifact, or of a chart's provenance file, which is a layer."""
-    own = PROVENANCE if descriptor.media_type == media_types.HELM_PROVENANCE else ""
+    own = {media_types.HELM_PROVENANCE: PROVENANCE, media_types.HELM_CHART: "chart"}.get(descriptor.media_type, "")
     return descriptor.annotations.get(media_types.FORMAT, own)
 
 

@@ -62,13 +62,25 @@ def archive_differences(
 
 
 def _causes(found: list[ArchiveDifference]) -> list[ArchiveDifference]:
-    """The differences without those that follow from others: the checksums of files in a deb, and of the data in an apk."""
-    left = [
-        each
-        for each in found
-        if each.where[1:] != ("md5sums",) and not (each.where == (".PKGINFO",) and each.then.startswith("datahash = "))
-    ]
-    return left or found
+    """The differences without those that follow from others, unless there are no others."""
+    changed = {each.where for each in found}
+    return [each for each in found if not _follows(each, changed)] or found
+
+
+def _follows(each: ArchiveDifference, changed: Collection[tuple[str, ...]]) -> bool:
+    """Whether a difference is in what says again how the files are: a package's lists of checksums, its size, its signature."""
+    if not each.where:
+        return False
+    *above, path = each.where
+    folder, slash, name = path.rpartition("/")
+    sums = f"{folder}{slash}SHA256SUMS"
+    return (
+        (bool(above) and path == "md5sums")
+        or each.where in ((".MTREE",), ("signatures",))
+        or (path == ".PKGINFO" and each.then.startswith(("datahash = ", "size = ")))
+        or path == sums
+        or (name == "manifest.json" and (*above, sums) in changed)
+    )
 
 
 def _members_differ(

@@ -166,3 +166,47 @@ def test_many_files_that_changed_are_all_named_but_only_some_are_looked_into(tmp
     found = list(Comparison(then=sides[0], now=sides[1]).run(*roots, "release"))
     assert [item.where[-1] for item in found] == sorted(files)
     assert [item.field for item in found] == ["line 1"] * 20 + ["content"] * 10
+
+
+def repository(store: Store, content: Content, readme: bytes) -> Descriptor:
+    """A release with a repository that is made of its Debian package, and has a file of its own."""
+    root = store.manifest(build(store, content))
+    index = root.manifests[0]
+    files = {
+        "apt/pool/x.deb": store.put(content.package, media_types.ARTIFACTS["deb"][1]),
+        "apt/README": store.put(readme, "text/plain"),
+    }
+    file = BuiltFile(distribution="runtime", platform=None, format="apt", title="apt", files=tuple(files.items()))
+    made = store_artifact(store, file, index, {})
+    children = [*(child.to_json() for child in root.manifests), made.to_json()]
+    return store.put_manifest(Manifest.build({**root.data, "manifests": children}))
+
+
+def test_a_repository_whose_packages_differ_is_not_told_file_by_file_and_else_is(tmp_path):
+    stores = [Store.create(tmp_path / name) for name in "abc"]
+    changed = Content(package=deb(tar({"control": b"Package: x\nVersion: 1.1\n"}), tar(FILES)))
+    contents = [(Content(), b"one\n"), (changed, b"two\n"), (Content(), b"two\n")]
+    roots = [repository(store, *content) for store, content in zip(stores, contents, strict=True)]
+    sides = [Side(source=StoreEnd(store)) for store in stores]
+    found = list(Comparison(then=sides[0], now=sides[1]).run(roots[0], roots[1], "release"))
+    assert found == [
+        Difference(where=(*DEB, "control.tar.gz", "control"), field="line 2", then="Version: 1.0", now="Version: 1.1"),
+        Difference(where=("release", "apt runtime apt"), field="content", then="of the deb then", now="of the deb now"),
+    ]
+    found = list(Comparison(then=sides[0], now=sides[2]).run(roots[0], roots[2], "release"))
+    where = ("release", "apt runtime apt", "apt/README")
+    assert found == [Difference(where=where, field="line 1", then="one", now="two")]
+
+
+def test_what_says_again_how_files_are_is_told_only_where_nothing_else_differs(tmp_path):
+    files = {"p/SHA256SUMS": b"1  p/a\n", "p/manifest.json": b"1", "p/a": b"1\n", "manifest.json": b"1\n"}
+    changed = {name: data.replace(b"1", b"2") for name, data in files.items()}
+    then, now = layered(files), layered(changed)
+    stores = [Store.create(tmp_path / name) for name in "ab"]
+    roots = [build(store, content) for store, content in zip(stores, (then, now), strict=True)]
+    sides = [Side(source=StoreEnd(store)) for store in stores]
+    found = list(Comparison(then=sides[0], now=sides[1]).run(*roots, "release"))
+    assert [item.where[-1] for item in found] == ["manifest.json", "p/a"]
+    lone = [build(store, layered({**files, "p/SHA256SUMS": data})) for store, data in zip(stores, (b"1", b"2"), strict=True)]
+    (only,) = Comparison(then=sides[0], now=sides[1]).run(*lone, "release")
+    assert only.where[-1] == "p/SHA256SUMS"
