@@ -100,7 +100,8 @@ def command(
         return
     if signature is not None:
         raise UsageError("--signature is for a FILE", why="the signatures of a release are in its store or registry")
-    source, root, believed, folder = _open(console, target, release, trust, offline, access(console, plain_http, ca_file))
+    registries = access(console, plain_http, ca_file)
+    source, root, believed, folder = _open(console, target, release, trust, registries, offline=offline, quick=shallow)
     with closing(source):
         result = verify_release(
             source,
@@ -161,7 +162,14 @@ def _verify_file(console: Console, path: Path, trust: Trust | None, signature: P
 
 
 def _open(
-    console: Console, target: str | None, release: str | None, trust: Trust | None, offline: bool, registries: Access
+    console: Console,
+    target: str | None,
+    release: str | None,
+    trust: Trust | None,
+    registries: Access,
+    *,
+    offline: bool,
+    quick: bool,
 ) -> tuple[ReadOnce, Descriptor, Believed | None, Path | None]:
     """Where the release is read from, its digest, what its signatures are judged by, and the folder of a store."""
     from nexus_oci.cli.session import find_store, only_root
@@ -187,7 +195,7 @@ def _open(
             f"{target} is in a registry, and --offline forbids to ask it",
             hint="pull it first, and verify what was pulled",
         )
-    once = ReadOnce(registries.reading_end(reference))
+    once = ReadOnce(registries.reading_end(reference), quick=quick)
     try:
         root = once.resolve(reference.target)
         prefix, repository = place_of(reference, once.manifest(root))

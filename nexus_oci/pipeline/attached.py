@@ -17,7 +17,6 @@ from nexus_oci.oci import media_types
 from nexus_oci.oci.embedded import embedded
 from nexus_oci.oci.store import Store, VerifiedReader
 from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Descriptor, Digest, Manifest
-from nexus_oci.pipeline.read_once import ReadOnce
 from nexus_oci.pipeline.subjects import ARTIFACT_TYPES
 from nexus_oci.transfer.ends import Source
 from nexus_oci.trust.cosign import SimpleSignature, signature_layers, signature_tag, signed_by_tag
@@ -117,8 +116,7 @@ def _read_referrers(source: Source, digest: Digest, found: Attached, wanted: Cal
         if descriptor.artifact_type == BUNDLE and label and not wanted(label):
             found.others.append(f"a bundle of type {label} was not read")
             continue
-        early = source.embedded(descriptor) if quick and isinstance(source, ReadOnce) else None
-        manifest = early or source.manifest(descriptor)
+        manifest = source.manifest(descriptor)
         label = manifest.annotations.get(PREDICATE)
         if manifest.subject is None or manifest.subject.digest != digest:
             found.others.append(f"{descriptor.digest} is listed among what refers to {digest}, and does not")

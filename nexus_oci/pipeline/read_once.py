@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from nexus_oci.errors import NexusError, NotFoundError, VerificationError
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
+from nexus_oci.pipeline.subjects import ARTIFACT_TYPES
 from nexus_oci.transfer.ends import BlobStream, Source
 
 MOST_MANIFESTS = 20_000
@@ -46,11 +47,14 @@ class Reading(Protocol):
 class ReadOnce:
     """A `Source` over another, which remembers every answer, also that something is missing or damaged. Used by several threads.
 
-    Raises what the source raises, and `VerificationError` where there is more to read than a release can have.
+    With `quick` the manifests of referrers are taken from the list of referrers, where they came embedded in it: their digests
+    are right, so they prove what they say, and not that the source has them. Raises what the source raises, and
+    `VerificationError` where there is more to read than a release can have.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, quick: bool = False) -> None:
         self._source = source
+        self._quick = quick
         self._manifests: dict[tuple[Digest, int], Manifest | NexusError] = {}
         self._names: dict[str, Descriptor | NexusError] = {}
         self._referrers: dict[Digest, tuple[Descriptor, ...] | NexusError] = {}
@@ -75,8 +79,9 @@ class ReadOnce:
 
     def _children(self, descriptor: Descriptor, referring: Callable[[], bool]) -> Iterable[Descriptor]:
         try:
-            children = self.manifest(descriptor).manifests
-            return (*children, *self.referrers(descriptor.digest)) if referring() else children
+            manifest = self.manifest(descriptor)
+            asked = referring() and (manifest.subject is None or manifest.artifact_type in ARTIFACT_TYPES)
+            return (*manifest.manifests, *self.referrers(descriptor.digest)) if asked else manifest.manifests
         except NexusError:
             return ()
 
@@ -104,7 +109,8 @@ class ReadOnce:
 
     def _read(self, descriptor: Descriptor) -> Manifest:
         self._check_counts(len(self._manifests))
-        return self._source.manifest(descriptor)
+        early = self._source.embedded(descriptor.digest) if self._quick and isinstance(self._source, Reading) else None
+        return early if early is not None and early.descriptor.size == descriptor.size else self._source.manifest(descriptor)
 
     def open_blob(self, descriptor: Descriptor, *, verify: bool = True) -> BlobStream:
         """As the source, each time."""
@@ -118,16 +124,6 @@ class ReadOnce:
         """Close the source, if it has connections to be closed."""
         if isinstance(self._source, Reading):
             self._source.close()
-
-    def embedded(self, descriptor: Descriptor) -> Manifest | None:
-        """A manifest that is known already, or that came with the list of referrers: its digest is right, and nothing was asked.
-
-        So it proves what it says, and not that the source has it.
-        """
-        known = self._manifests.get((descriptor.digest, descriptor.size))
-        if isinstance(known, Manifest) or not isinstance(self._source, Reading):
-            return known if isinstance(known, Manifest) else None
-        return self._source.embedded(descriptor.digest)
 
     def _once(self, known: dict[_Key, _Value | NexusError], key: _Key, ask: Callable[[], _Value]) -> _Value:
         if key not in known:

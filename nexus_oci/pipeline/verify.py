@@ -94,7 +94,7 @@ def verify_release(
         result.steps.append(text)
         on_step(text)
 
-    once = source if isinstance(source, ReadOnce) else ReadOnce(source)
+    once = source if isinstance(source, ReadOnce) else ReadOnce(source, quick=shallow)
     told(f"1. the digest is {root.digest}; no name is asked again")
     graph = _walked(once, root, result, jobs=jobs, referring=True)
     if shallow:

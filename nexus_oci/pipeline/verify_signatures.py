@@ -20,6 +20,7 @@ That the keys are the right ones, and that a digest is the newest release, remai
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -132,14 +133,17 @@ def verify_signatures(
     """
     subjects = subjects_of(source, root, repository, tag)
     also = (PROVENANCE,) if trust.builders else ()
+    guesses = _Guesses(prefixes={prefix})
 
     def check(subject: Subject) -> Checked:
-        known = _payloads(subject, prefix) if shallow else {}
+        known = guesses.payloads(subject) if shallow else {}
         attached = read_attached(source, locate, subject.digest, only_signatures=shallow, also=also, payloads=known)
+        if subject is subjects[0]:
+            guesses.learn(subject, attached.simple)
         return _judge(subject, attached, trust, repository_names(prefix, subject), now)
 
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        checked = tuple(pool.map(check, subjects))
+        checked = (check(subjects[0]), *pool.map(check, subjects[1:]))
     faults = [fault for one in checked for fault in one.faults]
     needed = _needed(checked, whole=is_release(subjects[0].manifest))
     faults += _missing(checked, needed)
@@ -150,10 +154,29 @@ def verify_signatures(
     return SignatureReport(checked=checked, faults=tuple(faults), unchecked=tuple(unchecked))
 
 
-def _payloads(subject: Subject, prefix: str) -> dict[Digest, bytes]:
-    """What `sign` writes as the payloads of a manifest, by their digests."""
-    payloads = (payload_for(subject.digest, name) for name in signed_names(prefix, subject))
-    return {digest_of(payload): payload for payload in payloads}
+@dataclass(kw_only=True)
+class _Guesses:
+    """What the payloads of signatures probably are, before they are read: signed where they are now, or all in another place."""
+
+    prefixes: set[str]
+    references: set[str] = field(default_factory=set)
+
+    def payloads(self, subject: Subject) -> dict[Digest, bytes]:
+        """What `sign` writes as the payloads of a manifest, by their digests."""
+        names = {name for prefix in self.prefixes for name in signed_names(prefix, subject)} | self.references
+        return {digest_of(payload): payload for payload in (payload_for(subject.digest, name) for name in sorted(names))}
+
+    def learn(self, subject: Subject, signatures: Sequence[SimpleSignature]) -> None:
+        """Take from the root's signatures where everything was when it was signed."""
+        for signature in signatures[:8]:
+            with contextlib.suppress(NexusError):
+                reference = read_payload(signature.payload).reference[:500]
+                self.references.add(reference)
+                self.prefixes |= {
+                    reference.removesuffix(name).rstrip("/")
+                    for name in (*subject.repositories, *subject.tagged)
+                    if reference.endswith(f"/{name}")
+                }
 
 
 def _needed(checked: Sequence[Checked], *, whole: bool) -> list[Checked]:
