@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -101,6 +102,7 @@ class KeylessSigner:
     identity: TrustedIdentity
     token: IdentityToken = field(repr=False)
     config: Any = field(repr=False)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -132,7 +134,9 @@ class KeylessSigner:
         from sigstore.dsse import Statement
 
         with self._translated():
-            made: str = self._signer.sign_dsse(Statement(_named(statement))).to_json()
+            with self.lock:
+                signer = self._signer
+            made: str = signer.sign_dsse(Statement(_named(statement))).to_json()
         bundle = read_certified(made.encode())
         refusal = self.identity.verifies(bundle) if bundle is not None else "it holds no certificate"
         if refusal is not None:

@@ -118,9 +118,8 @@ def _attributes(parts: Sequence[str], known: Sequence[str], place: str) -> dict[
     for part in filter(None, parts):
         name, equals, value = part.partition("=")
         if not equals or name not in known or name in found or re.search("%(?![0-9A-Fa-f]{2})", value):
-            shown = "pin-value" if name == "pin-value" else part
             raise UsageError(
-                f"{shown!r} is not understood in the {place} of a pkcs11: URI",
+                f"{name!r} is not understood in the {place} of a pkcs11: URI",
                 why="it is there twice" if name in found else f"known are {', '.join(known[:-2] if place == 'query' else known)}",
                 hint="RFC 7512 has the form: pkcs11:token=LABEL;object=LABEL?module-path=/usr/lib/MODULE.so",
             )

@@ -138,7 +138,8 @@ def test_cosign_accepts_what_a_token_signed(project: Path, hsm: SoftHsm, registr
         ("serial=1;object=sign", "", PIN, 2, "no token is what the URI says"),
         ("token=nexus", "", PIN, 2, "does not say which key"),
         ("token=nexus;object=a;object=b", "", PIN, 2, "it is there twice"),
-        ("token=nexus;colour=red", "", PIN, 2, "'colour=red' is not understood"),
+        ("token=nexus;object=sign", "&PIN-VALUE=1234", PIN, 2, "'PIN-VALUE' is not understood"),
+        ("token=nexus;colour=red", "", PIN, 2, "'colour' is not understood"),
     ],
 )
 def test_mistakes_with_a_token(project: Path, hsm: SoftHsm, path: str, query: str, pin: str, code: int, said: str) -> None:

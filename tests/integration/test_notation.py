@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.store import Store
@@ -188,6 +189,41 @@ def test_notation_stands_beside_cosign_and_travels(
     again = f"{registry}/both-again"
     done(project, "push", again, "--plain-http", "--dist", tmp_path / "pulled")
     assert notation.verify(f"{again}/engine:1.0.0").code == 0
+
+
+CHAINS: dict[str, Callable[[Certified], tuple[bytes, bytes]]] = {
+    "a good one": lambda root: _of(issue(Wish(), root)),
+    "no key usage": lambda root: _of(issue(Wish(usage=None), root)),
+    "a key usage that is not critical": lambda root: _of(issue(Wish(critical=False), root)),
+    "a key usage for ciphers too": lambda root: _of(issue(Wish(usage=("digital_signature", "key_encipherment")), root)),
+    "a purpose that is another": lambda root: _of(issue(Wish(purposes=(ExtendedKeyUsageOID.SERVER_AUTH,)), root)),
+    "an authority as the leaf": lambda root: _of(issue(Wish(authority=True), root)),
+    "a small key": lambda root: _of(issue(Wish(kind="RSA 1024"), root)),
+    "a key of an unknown kind": lambda root: _of(issue(Wish(kind="Ed25519"), root)),
+    "an expired leaf": lambda root: _of(issue(Wish(begins=NOW - 20 * DAY, ends=NOW - DAY), root)),
+    "an authority below one that allows none": lambda root: _of(issue(Wish(), intermediate(intermediate(root, path_length=0)))),
+    "no root": lambda root: _without_root(issue(Wish(), root)),
+    "another key": lambda root: (issue(Wish(), root).key_pem, issue(Wish(), root).pem),
+}
+
+
+def _of(leaf: Certified) -> tuple[bytes, bytes]:
+    return leaf.key_pem, leaf.pem
+
+
+def _without_root(leaf: Certified) -> tuple[bytes, bytes]:
+    return leaf.key_pem, leaf.certificate.public_bytes(Encoding.PEM)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_chains_are_refused_alike(field: Field, notation: Notation, root: Certified, tmp_path: Path, chain: str) -> None:
+    key, certificates = CHAINS[chain](root)
+    (tmp_path / "x.key").write_bytes(key)
+    (tmp_path / "x.pem").write_bytes(certificates)
+    name = f"{field.place}/engine:6.6.6"
+    theirs = notation.run("sign", tmp_path / "x.key", tmp_path / "x.pem", name)
+    ours = nexus(tmp_path, "sign", name, "--plain-http", *chain_of(tmp_path, "x"))
+    assert (theirs.code, ours.code) == ((0, 0) if chain == "a good one" else (1, 2)), (theirs.err, ours.err)
 
 
 @dataclass

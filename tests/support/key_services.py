@@ -187,7 +187,7 @@ def google(keys: Mapping[str, tuple[str, Any]]) -> Iterator[Any]:
         names = [name for name in keys if name.startswith(f"{request.parent}/")]
         return kms.ListCryptoKeyVersionsResponse(crypto_key_versions=[kms.CryptoKeyVersion(name=name) for name in names])
 
-    methods = {
+    methods: dict[str, tuple[Any, Any, Any]] = {
         "GetPublicKey": (public, kms.GetPublicKeyRequest, kms.PublicKey),
         "AsymmetricSign": (sign, kms.AsymmetricSignRequest, kms.AsymmetricSignResponse),
         "ListCryptoKeyVersions": (versions, kms.ListCryptoKeyVersionsRequest, kms.ListCryptoKeyVersionsResponse),
