@@ -77,8 +77,9 @@ def command(
 
     1. The reference is resolved to a digest, once. 2. Every manifest is read: raw bytes, size, digest. 3. So is every child,
     referrer and blob; images are what their configs say. 4. With --key or --trust, the root and every part of a release has to be
-    signed by a trusted key, over that very digest, and SHA256SUMS beside a store too; with an OpenPGP certificate, every chart
-    has to have a good provenance file, and SHA256SUMS a good SHA256SUMS.asc. 5. Statements are of the type that they are said to
+    signed by a trusted key, over that very digest, and SHA256SUMS beside a store too; by whom --notation-root vouches for, or
+    --certificate-identity names, is as good for manifests; with an OpenPGP certificate, every chart has to have a good
+    provenance file, and SHA256SUMS a good SHA256SUMS.asc. 5. Statements are of the type that they are said to
     be, and with --builder-id everything has a provenance by that builder. 6. No key has expired, and nothing is revoked. 7. With
     --tier, the release meets that tier's policy (exit code 3 where it does not). Of a FILE the detached signature is checked, or
     that of the SHA256SUMS which lists it.

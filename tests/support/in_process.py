@@ -38,4 +38,4 @@ def nexus(folder: Path, *words: str | Path, environment: Mapping[str, str | None
         gc.collect()  # connections that a process closes by ending
     out.flush()
     err.flush()
-    return Outcome(int(code or 0), *(stream.buffer.getvalue().decode() for stream in (out, err)))  # type: ignore[attr-defined]
+    return Outcome(int(code or 0), *(stream.buffer.getvalue().decode() for stream in (out, err)))
