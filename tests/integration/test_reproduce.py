@@ -18,6 +18,8 @@ from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Manifest, canonical_json, digest_of
 from tests.integration.conftest import Reference
 from tests.integration.engines_support import small_project
+from tests.integration.test_bad_packages import small as packages_of
+from tests.support.openpgp_keys import armored, make_key
 from tests.support.projects import Project
 
 pytestmark = pytest.mark.integration
@@ -178,3 +180,88 @@ def test_what_has_no_provenance_is_not_guessed_at(clone: Project, original: Proj
     message = clone.run("reproduce", str(project.dist)).refused(1)
     assert "has no provenance" in message
     assert "nexus-oci attest" in message
+
+
+PACKAGES = "tar.gz, tar.zst, deb, rpm, apt, yum"
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A program in packages and repositories, signed with an OpenPGP key that the test forgets."""
+    folder = tmp_path_factory.mktemp("packaged")
+    project = packages_of(folder / "project", PACKAGES)
+    project.write(".gitignore", "dist/\n")
+    project.commit()
+    (folder / "key").write_bytes(armored(make_key()))
+    project.done("build", "--openpgp-key", str(folder / "key"))
+    return project
+
+
+def test_of_signed_packages_all_but_the_signatures_is_reproduced_by_who_has_not_the_key(
+    packaged: Project, tmp_path: Path
+) -> None:
+    copy = packaged.copy(tmp_path / "clone")
+    report = copy.done("--json", "reproduce", str(packaged.dist), "--use-cache").data
+    assert report["reproduced"] is True
+    assert report["digest"] != report["rebuilt"]
+    assert inputs(report) == {"signer"}
+    assert report["passed_over"] == ["apt", "prov", "yum", "signatures in rpm packages"]
+
+
+def test_one_line_of_one_file_is_named_in_every_format_of_a_release_in_a_registry(
+    packaged: Project, registry: str, tmp_path: Path
+) -> None:
+    copy = packaged.copy(tmp_path / "clone")
+    name = packaged.done("--json", "push", f"{registry}/packaged", "--plain-http").data["release"]
+    copy.write("engine/readme", "read it\n")
+    provenance = ("--provenance", str(packaged.dist / "provenance.json"))
+    finished = copy.run("--json", "reproduce", name, "--plain-http", "--use-cache", *provenance)
+    assert finished.code == 4, finished.story()
+    report: dict[str, Any] = finished.data
+    top = "small-1.0.0-linux-amd64"
+    readme = "usr/share/small/readme"
+    told = {(*each["where"][2:], each["field"], each["then"], each["now"]) for each in report["differences"]}
+    change = ("line 1", "read me", "read it")
+    assert told == {
+        (f"{top}.tar.gz", f"{top}/share/small/readme", *change),
+        (f"{top}.tar.zst", f"{top}/share/small/readme", *change),
+        ("small_1.0.0_amd64.deb", "data.tar.xz", readme, *change),
+        ("small-1.0.0-1.x86_64.rpm", readme, *change),
+    }
+
+
+def test_the_time_of_one_file_in_a_package_is_named(packaged: Project, tmp_path: Path) -> None:
+    """Times are those of the release, so that only what was changed after the build has another."""
+    project = packaged.copy(tmp_path / "doctored", with_dist=True)
+    copy = packaged.copy(tmp_path / "clone")
+    store = Store.open(project.dist / "oci")
+    release = store.tags()["1.0.0"]
+    children = [child.to_json() for child in store.manifest(release).manifests]
+    (number,) = [at for at, child in enumerate(children) if child["annotations"].get("dev.nexus-oci.format") == "tar.gz"]
+    artifact = {**store.manifest(Descriptor.from_json(children[number])).data}
+    (layer,) = artifact["layers"]
+    name = "small-1.0.0-linux-amd64/share/small/readme"
+    data = retimed(store.read(Descriptor.from_json(layer)), name, 86400)
+    artifact["layers"] = [{**layer, "digest": digest_of(data), "size": len(data)}]
+    store.put(data, layer["mediaType"])
+    made = store.put_manifest(Manifest.build(artifact))
+    children[number] |= {"digest": made.digest, "size": made.size}
+    top = store.put_manifest(Manifest.build({**store.manifest(release).data, "manifests": children}))
+    store.tag("1.0.0", top)
+    statement = json.loads((project.dist / "provenance.json").read_text())
+    statement["subject"] = [{"digest": {"sha256": top.digest.hex}}]
+    (project.dist / "provenance.json").write_text(json.dumps(statement))
+    (difference,) = differences(copy, project)["differences"]
+    assert difference["where"][-2:] == ["small-1.0.0-linux-amd64.tar.gz", name]
+    assert (difference["field"], difference["then"]) == ("mtime", "86400")
+
+
+def retimed(archive: bytes, name: str, mtime: int) -> bytes:
+    """The archive with another time of one file."""
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(archive))) as before, tarfile.open(fileobj=tar, mode="w") as after:
+        assert name in before.getnames()
+        for member in before:
+            member.mtime = mtime if member.name == name else member.mtime
+            after.addfile(member, before.extractfile(member) if member.isreg() else None)
+    return gzip.compress(tar.getvalue(), mtime=0)
