@@ -54,7 +54,7 @@ class ProgramCheck:
         """Raise `BuildError` for an entrypoint or health check that cannot start."""
         words = [*(self.config.get("Entrypoint") or ()), *(self.config.get("Cmd") or ())]
         if is_checked(words):
-            self._program(words[0], "entitlement", [])
+            self._program(words[0], "entitlement", ["/"])
             words = words[2:]
         if words:
             self._program(words[0], "engine.command", self._folders(words))
