@@ -16,3 +16,13 @@ def test_every_test_that_the_page_on_packages_names_exists() -> None:
     assert named
     assert named - defined == set()
     assert set(re.findall(r"\b(test_\w+\.py)\b", page)) - set(files) == set()
+
+
+def test_the_page_on_policies_names_every_gate_and_proof() -> None:
+    page = (ROOT / "docs/policies.md").read_text(encoding="utf-8")
+    gates = {path.stem for path in (ROOT / "policies/gates").glob("*.yaml")}
+    rows = set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE))
+    assert gates <= rows
+    from nexus_oci.policy.model import PROOFS
+
+    assert set(PROOFS) <= set(re.findall(r"^\| ([a-z-]+) \|", page, re.MULTILINE))
