@@ -17,12 +17,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from nexus_oci.oci.store import Store
 from tests.support import in_process, softhsm
+from tests.support.certificates import Wish, authority, issue
 from tests.support.peers import Outcome, real_cosign
 from tests.support.softhsm import PIN, SoftHsm, soft_hsm
 from tests.unit.cli.conftest import release
 
 pytestmark = pytest.mark.integration
 pytest_plugins = ["tests.support.registry"]
+
+SIGN, RSA = ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)
 
 
 def pkcs8(key: Any) -> bytes:
@@ -35,8 +38,8 @@ def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
     made = soft_hsm(tmp_path_factory.mktemp("hsm"))
     made.token("nexus")
     made.token("other")
-    made.load("nexus", "sign", "01", pkcs8(ec.generate_private_key(ec.SECP256R1())))
-    made.load("nexus", "rsa", "0a02", pkcs8(rsa.generate_private_key(65537, 2048)))
+    made.load("nexus", "sign", "01", pkcs8(SIGN))
+    made.load("nexus", "rsa", "0a02", pkcs8(RSA))
     made.load("nexus", "large", "03", pkcs8(ec.generate_private_key(ec.SECP384R1())))
     made.load("nexus", "twin", "04", pkcs8(ec.generate_private_key(ec.SECP256R1())))
     made.load("nexus", "twin", "05", pkcs8(ec.generate_private_key(ec.SECP256R1())))
@@ -121,6 +124,24 @@ def test_cosign_accepts_what_a_token_signed(project: Path, hsm: SoftHsm, registr
     for bundle in (True, False):
         outcome = cosign.verify(f"{place}/engine:1.0.0", public, bundle=bundle)
         assert outcome.code == 0, outcome.err
+
+
+def test_a_token_signs_for_notation_and_cosign_at_once(project: Path, hsm: SoftHsm) -> None:
+    root = authority()
+    (project / "root.pem").write_bytes(root.pem)
+    for name, key in (("sign", SIGN), ("rsa", RSA)):
+        (project / f"{name}.pem").write_bytes(issue(Wish(), root, key=key).pem)
+    environment = {**hsm.environment, "NEXUS_OCI_KEY_PASSPHRASE": PIN}
+    words = ("--notation", "--cosign", "--certificate-chain", project / "sign.pem", "--key", uri(hsm, "token=nexus;object=sign"))
+    for added in (12, 0):
+        done = nexus(project, "--json", "sign", *words, **environment)
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["added"] == added
+    assert nexus(project, "verify", "--offline", "--shallow", "--notation-root", project / "root.pem").code == 0
+    done = nexus(project, "sign", *words[:3], project / "sign.pem", "--key", uri(hsm, "token=nexus;object=rsa"), **environment)
+    assert (done.code, "is not that of the first certificate" in done.err) == (2, True), done.err
+    done = nexus(project, "sign", *words[:3], project / "rsa.pem", "--key", uri(hsm, "token=nexus;object=rsa"), **environment)
+    assert (done.code, "only where it is over P-256" in done.err) == (2, True), done.err
 
 
 @pytest.mark.parametrize(
