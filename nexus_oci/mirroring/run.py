@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,25 +96,32 @@ def mirror(
     wanted: Sequence[Wanted],
     settings: Settings,
     *,
+    tags: Mapping[str, frozenset[str]] | None = None,
     pruning: Pruning | None = None,
     on_done: Callable[[Done, Place], None] = lambda _, __: None,
 ) -> Report:
     """Bring everything that is wanted to every destination, several things at a time; then prune, where nothing failed.
 
-    `on_done` hears of each thing at each destination, one call at a time.
+    `tags` are all of a repository's at the source, where they were asked for already. `on_done` hears of each thing at each
+    destination, one call at a time.
     """
-    return _Run(source, destinations, settings, on_done).run(wanted, pruning)
+    return _Run(source, destinations, settings, on_done, tags or {}).run(wanted, pruning)
 
 
 class _Run:
     def __init__(
-        self, source: Place, destinations: Sequence[Place], settings: Settings, on_done: Callable[[Done, Place], None]
+        self,
+        source: Place,
+        destinations: Sequence[Place],
+        settings: Settings,
+        on_done: Callable[[Done, Place], None],
+        tags: Mapping[str, frozenset[str]],
     ) -> None:
         self._source = source
         self._destinations = [Destination(place=place) for place in destinations]
         self._settings = settings
         self._on_done = on_done
-        self._tags: dict[str, frozenset[str]] = {}
+        self._tags = dict(tags)
         self._unreachable = [0] * len(destinations)
         self._lock = threading.Lock()
 

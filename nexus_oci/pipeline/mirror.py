@@ -85,7 +85,7 @@ class Mirroring:
     ) -> Report:
         """One run. Raises where nothing can begin; what fails later is in the report."""
         wish, origin = self._wish, self._origin
-        wanted = self._wanted()
+        wanted, known = self._wanted()
         settings = Settings(
             shared=Shared(ledger=Ledger(), gates=Gates(), spool=wish.spool),
             jobs=wish.jobs,
@@ -98,22 +98,24 @@ class Mirroring:
         if wish.retention is not None:
             tags = tuple(one.tag for one in wanted if one.tag is not None)
             pruning = Pruning(repository=origin.repository, wanted=tags, retention=wish.retention)
-        return mirror(origin.place, self._destinations, wanted, settings, pruning=pruning, on_done=on_done)
+        return mirror(origin.place, self._destinations, wanted, settings, tags=known, pruning=pruning, on_done=on_done)
 
     def close(self) -> None:
         """Close the connections."""
         for place in (self._origin.place, *self._destinations):
             place.close()
 
-    def _wanted(self) -> list[Wanted]:
+    def _wanted(self) -> tuple[list[Wanted], dict[str, frozenset[str]]]:
+        """What is to be mirrored now, and the tags of repositories as far as they had to be asked for."""
         origin, selection = self._origin, self._wish.selection
         if origin.tag is not None or origin.digest is not None:
-            return [Wanted(repository=origin.repository, tag=origin.tag, digest=origin.digest)]
+            return [Wanted(repository=origin.repository, tag=origin.tag, digest=origin.digest)], {}
         if isinstance(origin.place, StorePlace) and selection == Selection() and not origin.repository:
-            return _everything(origin.place)
+            return _everything(origin.place), {}
         tags = origin.place.repository(origin.repository).tags()
         chosen = selection.of(tags, origin.label)
-        return [Wanted(repository=origin.repository, tag=tag, channel=tag in selection.channels) for tag in chosen]
+        wanted = [Wanted(repository=origin.repository, tag=tag, channel=tag in selection.channels) for tag in chosen]
+        return wanted, {origin.repository: frozenset(tags)}
 
     def _verify(self, source: ReadOnce, root: Descriptor, repository: str) -> None:
         """What `nexus-oci verify` does, before anything is written; raises `VerificationError` with the faults."""
@@ -163,7 +165,7 @@ def _open_origin(text: str, access: Access) -> _Origin:
         place = _registry(reference.host, namespace, access)
         return _Origin(place=place, repository=RELEASES, tag=reference.tag, digest=reference.digest)
     place = _registry(reference.host, reference.repository, access)
-    if reference.tag is None and reference.digest is None and place.repository(RELEASES).tags():
+    if reference.tag is None and reference.digest is None and place.repository(RELEASES).exists():
         return _Origin(place=place, repository=RELEASES)
     return _Origin(place=place, repository="", tag=reference.tag, digest=reference.digest)
 

@@ -94,6 +94,10 @@ class RegistryClient(RegistryReader, oras.provider.Registry):  # type: ignore[mi
         if manifest.subject is not None:
             self._referrers.add(name, manifest, announced="oci-subject" in answer.headers)
 
+    def settle_referrers(self, repository: str) -> None:
+        """See that the fallback tags still list what this client added to them; to be called before anything is named."""
+        self._referrers.settle(self._api(repository))
+
     def delete_manifest(self, repository: str, target: str) -> bool:
         """Take away a manifest by digest, and with it all its tags, or a tag alone (distribution-spec, "Deleting tags").
 

@@ -94,6 +94,8 @@ class RegistryEnd(ReadingEnd):
         self.client.put_manifest(self.repository, manifest)
 
     def tag(self, manifest: Manifest, names: Sequence[str]) -> None:
-        """Write the manifest under each name."""
+        """Write the manifest under each name, when what refers to it is sure to be found."""
+        if names:
+            self.client.settle_referrers(self.repository)
         for name in names:
             self.client.put_manifest(self.repository, manifest, name)

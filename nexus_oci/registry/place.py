@@ -114,6 +114,13 @@ class RegistryRepository(ReadingEnd):
         """The whole name of another repository of the place."""
         return self._place.repository(name).repository
 
+    def exists(self) -> bool:
+        """Whether it has any tags."""
+        try:
+            return bool(self._reader.tags(self.repository, most=1))
+        except NotFoundError:
+            return False
+
     def tags(self) -> tuple[str, ...]:
         """Every tag; none where the repository is not there."""
         try:
@@ -163,7 +170,9 @@ class RegistryRepository(ReadingEnd):
         self._place.client.put_manifest(self.repository, manifest)
 
     def tag(self, manifest: Manifest, names: Sequence[str]) -> None:
-        """Write the manifest under each name."""
+        """Write the manifest under each name, when what refers to it is sure to be found."""
+        if names:
+            self._place.client.settle_referrers(self.repository)
         for name in names:
             self._place.client.put_manifest(self.repository, manifest, name)
 

@@ -122,10 +122,10 @@ class RegistryReader:
         raw = self._referrers.embedded(digest)
         return Manifest.parse(raw, algorithm=digest.algorithm) if raw is not None else None
 
-    def tags(self, repository: str) -> tuple[str, ...]:
-        """Every tag of the repository, sorted. Pages are followed on the registry's own host only."""
+    def tags(self, repository: str, *, most: int | None = None) -> tuple[str, ...]:
+        """Every tag of the repository, sorted, or the first `most`. Pages are followed on the registry's own host only."""
         name = self._api(repository)
-        url: str | None = f"{self.transport.base}/v2/{name}/tags/list?n={_TAG_PAGE}"
+        url: str | None = f"{self.transport.base}/v2/{name}/tags/list?n={most or _TAG_PAGE}"
         found: set[str] = set()
         pages: set[str] = set()
         while url and url not in pages:
@@ -139,6 +139,8 @@ class RegistryReader:
             )
             answer = self.transport.fetch(call)
             found.update(self._tag_page(answer, repository))
+            if most is not None and len(found) >= most:
+                break
             url = self.transport.locate(answer.url, answer.next_url) if answer.next_url else None
             if url and not self.transport.is_own(url):
                 raise RegistryError(

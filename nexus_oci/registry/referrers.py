@@ -58,6 +58,8 @@ class Referrers:
         self._first: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
         self._tags: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._listed: defaultdict[str, list[Manifest]] = defaultdict(list)
+        """By repository, the manifests that were added to fallback tags and not looked for again."""
 
     def of(
         self, repository: str, digest: Digest, artifact_type: str | None = None, *, tags: Collection[str] | None = None
@@ -96,6 +98,19 @@ class Referrers:
             if any(descriptor.digest == manifest.descriptor.digest for descriptor in listed):
                 return
         self._write_tag(repository, subject.digest, manifest)
+        with self._lock:
+            self._listed[repository].append(manifest)
+
+    def settle(self, repository: str) -> None:
+        """Look again at every fallback tag that was written: what others overwrote since is added anew.
+
+        Not every registry keeps writers apart. Who looks last leaves a whole list.
+        """
+        with self._lock:
+            listed = self._listed.pop(repository, [])
+        for manifest in listed:
+            if manifest.subject is not None:
+                self._write_tag(repository, manifest.subject.digest, manifest)
 
     def _ask(self, repository: str, digest: Digest, artifact_type: str | None) -> list[Descriptor] | None:
         """As `_from_api`. Of several threads one at a time asks until it is known whether there is such an API."""

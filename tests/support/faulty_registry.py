@@ -84,6 +84,9 @@ class FaultyRegistry:
         self.sends_subject_header = True
         self.mounts = True
         self.ranges = True
+        self.conditional = True
+        """Whether it heeds If-Match and If-None-Match when a manifest is written."""
+        self.writing = threading.Lock()
         self.deletes_tags = False
         """Whether a tag can be deleted alone; a manifest by its digest always can."""
         self.page_size = 1000
@@ -98,6 +101,10 @@ class FaultyRegistry:
         """Token → its scopes."""
         self.upload_base = ""
         """Put before upload locations, to send them to another server."""
+        self.on_bytes: Callable[[int], None] = lambda _: None
+        """Hears of every block of a request's body that came, and with 0 of every request."""
+        self.completed: list[tuple[str, str]] = []
+        """Repository and digest of every upload that was finished."""
         self._faults: list[tuple[str, re.Pattern[str], Fault]] = []
         self._lock = threading.Lock()
         self._count = 0
@@ -245,6 +252,7 @@ class Handler(BaseHTTPRequestHandler):
         self.stop_reading_at, self.stop_writing_at, self.change, self.forced = None, None, None, {}
         seen = Seen(self.command, parts.path, parse_qs(parts.query), {k.lower(): v for k, v in self.headers.items()})
         self.registry.seen.append(seen)
+        self.registry.on_bytes(0)
         fault = self.registry.take_fault(self.command, parts.path)
         if fault is not None and fault(self):
             return
@@ -273,6 +281,7 @@ class Handler(BaseHTTPRequestHandler):
                 raise ConnectionResetError
             self.left -= len(block)
             taken += len(block)
+            self.registry.on_bytes(len(block))
             yield block
 
     def drain(self) -> bytes:
@@ -402,6 +411,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         del registry.uploads[session]
         registry.repository(name).blobs[digest] = data
+        registry.completed.append((name, digest))
         self.reply(201, b"", {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest})
 
     def upload_headers(self, name: str, session: str) -> dict[str, str]:
@@ -414,7 +424,10 @@ class Handler(BaseHTTPRequestHandler):
         digest = target if ":" in target else repository.tags.get(target, "")
         held = repository.manifests.get(digest)
         if seen.method == "PUT":
-            self.put_manifest(seen, repository, target, digest if held else None)
+            raw = self.drain()
+            with self.registry.writing:
+                digest = target if ":" in target else repository.tags.get(target, "")
+                self.put_manifest(seen, repository, target, raw, digest if digest in repository.manifests else None)
             return
         if held is None:
             self.fail(404, "MANIFEST_UNKNOWN")
@@ -443,11 +456,10 @@ class Handler(BaseHTTPRequestHandler):
             repository.tags = {tag: named for tag, named in repository.tags.items() if named != digest}
         self.reply(202)
 
-    def put_manifest(self, seen: Seen, repository: Repository, target: str, current: str | None) -> None:
-        raw = self.drain()
+    def put_manifest(self, seen: Seen, repository: Repository, target: str, raw: bytes, current: str | None) -> None:
         data = json.loads(raw)
         wanted, none_match = seen.headers.get("if-match"), seen.headers.get("if-none-match")
-        if (wanted and wanted != f'"{current}"') or (none_match == "*" and current):
+        if self.registry.conditional and ((wanted and wanted != f'"{current}"') or (none_match == "*" and current)):
             self.fail(412, "DENIED")
             return
         blobs = [*([data["config"]] if "config" in data else []), *data.get("layers", [])]
