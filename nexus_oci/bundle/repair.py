@@ -78,6 +78,16 @@ class PartStream:
         """The rows of a part's chunks that are not what the table says; all of them where it is not there."""
         return [row for row in range(self.plan.chunks(number)) if self._stored(number, row) is None]
 
+    def check_parity(self) -> list[str]:
+        """Hash the parity that is there, which reading the bundle does not need; a line for each part of it that is damaged."""
+        lines = []
+        for number in range(self.plan.data + 1, self.plan.count + 1):
+            rows = self.damaged(number) if number in self._files else []
+            if rows:
+                place = f"part {number} ({self._files[number].path.name})"
+                lines.append(f"{place} is damaged: {len(rows)} of its {self.plan.chunks(number)} chunks of parity")
+        return lines
+
     def recognises(self, number: int, file: OpenFile) -> bool:
         """Whether one of the first chunks of a file is that of a part."""
         alone = PartStream(self.header, {number: file})

@@ -92,6 +92,7 @@ def check_bundle(
     on_step("2. no key was given: nobody was asked who made it" if signer is None else f"2. {signer.name} signed the inventory")
     faults = bundle.check_contents(min(jobs, 4), progress)
     notes = bundle.parts.report() if bundle.parts is not None else []
+    notes += bundle.parts.check_parity() if bundle.parts is not None and deep else []
     on_step(f"3. every byte was hashed: {len(faults)} faults" + "".join(f"; {note}" for note in notes))
     if faults:
         return BundleReport(signer=signer, release=None, faults=tuple(faults), notes=tuple(notes))

@@ -15,6 +15,7 @@ What is there already is not sent again, so a load that was interrupted is finis
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from nexus_oci.registry.client import RegistryClient
     from nexus_oci.registry.end import RegistryEnd
 
-_TRIES = 4
+_PAUSES = (0.1, 0.5, 2.0)
+"""Seconds between tries where another load seems to be in the way."""
 _NEVER = "1970-01-01T00:00:00Z"
 OnEvent = Callable[[TransferEvent], None]
 
@@ -211,12 +213,13 @@ class _ToRegistry:
 
         Registries on a file system show a blob that somebody else writes at the same moment as damaged, or as missing.
         """
-        for _ in range(_TRIES - 1):
+        for pause in _PAUSES:
             try:
                 return work()
             except VerificationError:
                 if not self._bundle.is_proved:
                     raise
+                time.sleep(pause)
         return work()
 
     def _sparse(self, manifest: Manifest) -> bool:

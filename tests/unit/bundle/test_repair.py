@@ -87,6 +87,15 @@ def test_a_part_with_a_damaged_header_is_known_by_its_content(parts: tuple[bytes
     assert sum("damaged header" in line for line in stream.report()) == 2
 
 
+def test_damaged_parity_is_named_before_it_is_needed(parts: tuple[bytes, list[Path]]) -> None:
+    _, paths = parts
+    header = open_parts(paths).plan.header_length
+    assert open_parts(paths).check_parity() == []
+    spoil(paths[-1], header + 10)
+    found = open_parts(paths).check_parity()
+    assert len(found) == 1 and paths[-1].name in found[0] and "1 of its" in found[0]
+
+
 def test_a_truncated_part_is_repaired(parts: tuple[bytes, list[Path]]) -> None:
     whole, paths = parts
     paths[1].write_bytes(paths[1].read_bytes()[:-9000])
