@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from nexus_oci.pipeline.checker import is_checked
 from nexus_oci.pipeline.inspection import PROGRAMS, SeenFile
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ def _programs(folder: Path) -> dict[str, str]:
 
 
 def _command(config: Mapping[str, Any]) -> Sequence[str]:
-    """The first word of what an image runs."""
+    """The first word of what an image runs, behind the checker of entitlements where there is one."""
     run = config.get("config")
-    words = [*(run.get("Entrypoint") or ()), *(run.get("Cmd") or ())] if isinstance(run, dict) else []
-    return [str(word) for word in words[:1]]
+    entries = [*(run.get("Entrypoint") or ()), *(run.get("Cmd") or ())] if isinstance(run, dict) else []
+    words = [str(word) for word in entries]
+    return words[2:3] if is_checked(words) else words[:1]

@@ -39,6 +39,11 @@ def test_an_interpreter_is_no_engine_though_the_image_starts_it() -> None:
     assert marks_of(configs, [], None, ["A Shop", "Store"]).names == {"shop", "store"}
 
 
+def test_the_checker_of_entitlements_is_no_engine_and_what_it_starts_is() -> None:
+    configs = [{"config": {"Entrypoint": ["/usr/libexec/shop/entitlement", "--", "shop"], "Cmd": ["serve"]}}]
+    assert marks_of(configs, [], None, []).names == {"shop"}
+
+
 def test_modules_are_those_of_what_the_images_start() -> None:
     programs = [
         ("runtime", SeenFile(path="usr/bin/shop", mode=0o755, program=True, digest="1", module="shop.example/shop")),
