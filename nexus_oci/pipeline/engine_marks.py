@@ -20,6 +20,10 @@ _INTERPRETERS: Final = re.compile(
     r"(?:python|pypy|node|nodejs|ruby|perl|php|java|dotnet|bash|dash|sh|env|busybox|tini|dumb-init|catatonit|gunicorn|uvicorn|npm|npx"
     r"|gosu|su-exec|setpriv)[0-9.]*\Z"
 )
+_FEW_BLOCKS: Final = 8
+_ALIKE: Final = 0.8
+"""The share of a program's pages that a file has to have to be a changed copy of it. Programs of one compiler share its runtime,
+which is much less."""
 _ENDINGS: Final = re.compile(r"(?i)\.(?:exe|com|bin|run|appimage)\Z")
 _SUFFIX: Final = re.compile(
     r"(?i)[-_.]?(?:v?\d[\w.+~]*|linux|darwin|macos|windows|win32|win64|freebsd|amd64|arm64|x86[-_]64|x64|aarch64|386|i686|armv?\d?\w*|static|musl|gnu|universal)\Z"
@@ -36,6 +40,8 @@ class Marks:
     names: frozenset[str] = frozenset()
     modules: frozenset[str] = frozenset()
     digests: Mapping[str, str] = field(default_factory=dict)
+    blocks: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
+    """The pages of each program, by what messages call it."""
 
     def why(self, file: SeenFile) -> str:
         """Why a file counts as the engine; nothing where it does not."""
@@ -46,7 +52,12 @@ class Marks:
         if file.module and file.module in self.modules:
             return f"Go built it from the engine's module {file.module}"
         name = plain_name(file.path)
-        return f"it is a program with the engine's name, {name}" if name in self.names else ""
+        if name in self.names:
+            return f"it is a program with the engine's name, {name}"
+        for place, blocks in self.blocks.items():
+            if len(blocks) >= _FEW_BLOCKS and len(blocks & file.blocks) >= _ALIKE * len(blocks):
+                return f"it is the program {place}, changed in places"
+        return ""
 
 
 def plain_name(path: str) -> str:
@@ -81,7 +92,8 @@ def marks_of(
         for distribution, file in own
         if not _LIBRARIES.search(file.path)
     }
-    return Marks(names=frozenset(names), modules=frozenset(modules) | given.modules, digests=digests)
+    blocks = {digests[file.digest]: file.blocks for _, file in own if file.digest in digests}
+    return Marks(names=frozenset(names), modules=frozenset(modules) | given.modules, digests=digests, blocks=blocks)
 
 
 def defined(definition: Definition) -> Marks:

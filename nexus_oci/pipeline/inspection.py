@@ -37,6 +37,8 @@ MOST_BYTES: Final = 8 << 30
 """Files in, and bytes unpacked from, all archives of one blob."""
 _PIECE: Final = 1 << 20
 _HEAD: Final = 512
+_PAGE: Final = 4096
+_MOST_BLOCKS: Final = (64 << 20) // _PAGE
 _TAIL: Final = 66_000
 """Bytes at the end of a zip archive in which its directory's end record has to be (APPNOTE 4.3.16)."""
 _CAPABILITIES: Final = "security.capability"
@@ -96,6 +98,8 @@ class SeenFile:
     digest: str = ""
     module: str = ""
     why: str = ""
+    blocks: frozenset[bytes] = field(default=frozenset(), compare=False, repr=False)
+    """Of a program: short digests of its pages, by which a changed copy of it is known."""
 
     @property
     def nested(self) -> bool:
@@ -173,10 +177,12 @@ class Inspector:
             content.seek(0)
             build = go_build(cast(BinaryIO, content))
             content.seek(0)
+            digest, blocks = _hashed(content)
             about = replace(
                 about,
                 program=True,
-                digest=_sha256(content),
+                digest=digest,
+                blocks=blocks,
                 module=build.main.path if build and build.main else "",
             )
         try:
@@ -214,12 +220,11 @@ class Inspector:
             self._deeper(depth)
             content.seek(0)
             for name, data in ar_members(iter(lambda: content.read(_PIECE), b""), about.path):
-                self._inner(replace(about, path=f"{about.path}!{name}", mode=0o644), _Chunks(data), depth)
+                self._inner(SeenFile(path=f"{about.path}!{name}", mode=0o644), _Chunks(data), depth)
         elif opened := _decompressed(content, head):
             self._deeper(depth)
             with closing(opened):
-                inner = replace(about, path=f"{about.path}!{_stem(about.path)}", mode=0o644, capabilities=False)
-                self._inner(replace(inner, program=False, digest="", module=""), opened, depth)
+                self._inner(SeenFile(path=f"{about.path}!{_stem(about.path)}", mode=0o644), opened, depth)
 
     def _deeper(self, depth: int) -> None:
         if depth >= DEEPEST:
@@ -269,11 +274,16 @@ class _Chunks:
         return bytes(next(self._pieces, b""))
 
 
-def _sha256(content: IO[bytes]) -> str:
-    found = hashlib.sha256()
+def _hashed(content: IO[bytes]) -> tuple[str, frozenset[bytes]]:
+    """The SHA-256 of a program, and short digests of its pages, but for empty ones and what lies beyond the first 64 MiB."""
+    whole = hashlib.sha256()
+    blocks: set[bytes] = set()
     while piece := content.read(_PIECE):
-        found.update(piece)
-    return found.hexdigest()
+        whole.update(piece)
+        if len(blocks) < _MOST_BLOCKS:
+            pages = (piece[at : at + _PAGE] for at in range(0, len(piece), _PAGE))
+            blocks |= {hashlib.blake2b(page, digest_size=8).digest() for page in pages if page.count(0) != len(page)}
+    return whole.hexdigest(), frozenset(blocks)
 
 
 def _spool() -> IO[bytes]:

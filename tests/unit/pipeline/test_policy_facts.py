@@ -172,6 +172,23 @@ def test_an_engine_in_an_sdk_is_refused_however_it_is_hidden(kit: Kit, path: str
     assert any(value.startswith(path) and why in value for _, value in found), found
 
 
+def test_a_copy_of_the_engine_that_was_changed_in_places_is_refused(kit: Kit) -> None:
+    pages = b"".join(bytes([number]) * 4096 for number in range(1, 101))
+    kit.image("runtime", {"usr/bin/engine": Entry(data=elf() + pages, mode=0o755)})
+    changed = bytearray(elf() + pages + b"appended")
+    changed[5 * 4096] ^= 1
+    kit.image("sdk", {"sdk/other": bytes(changed)}, entrypoint=())
+    ((gate, value),) = refused(kit)
+    assert (gate, value) == ("sdk-engine", "sdk/other: it is the program usr/bin/engine of runtime, changed in places")
+
+
+def test_a_program_that_shares_half_of_its_pages_with_the_engine_is_another(kit: Kit) -> None:
+    pages = [bytes([number]) * 4096 for number in range(1, 101)]
+    kit.image("runtime", {"usr/bin/engine": Entry(data=elf() + b"".join(pages), mode=0o755)})
+    kit.image("sdk", {"sdk/other": elf() + b"".join(pages[:50]) + b"x" * 400_000}, entrypoint=())
+    assert refused(kit) == []
+
+
 def test_an_engine_in_an_artifact_of_an_sdk_and_below_a_whiteout_is_refused(kit: Kit) -> None:
     kit.image("container", GOOD)
     index = kit.image("sdk", {"sdk/x": ENGINE}, {"sdk/.wh.x": b""}, entrypoint=())
