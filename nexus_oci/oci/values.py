@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal, cast
 
@@ -220,29 +221,29 @@ class Manifest:
         """`artifactType`, else the config's media type (image-spec, manifest.md#guidelines-for-artifact-usage)."""
         return self.data.get("artifactType") or (self.data.get("config") or {}).get("mediaType")
 
-    @property
+    @cached_property
     def subject(self) -> Descriptor | None:
         """The manifest that this one refers to."""
         subject = self.data.get("subject")
         return Descriptor.from_json(subject) if subject else None
 
-    @property
+    @cached_property
     def manifests(self) -> tuple[Descriptor, ...]:
         """The children of an index; empty for an image."""
         return tuple(Descriptor.from_json(child) for child in self.data.get("manifests") or ())
 
-    @property
+    @cached_property
     def config(self) -> Descriptor | None:
         """The config of an image; None for an index."""
         config = self.data.get("config")
         return Descriptor.from_json(config) if config else None
 
-    @property
+    @cached_property
     def layers(self) -> tuple[Descriptor, ...]:
         """The layers of an image; empty for an index."""
         return tuple(Descriptor.from_json(layer) for layer in self.data.get("layers") or ())
 
-    @property
+    @cached_property
     def blobs(self) -> tuple[Descriptor, ...]:
         """Config and layers: what must be present before this manifest may be."""
         return ((self.config,) if self.config else ()) + self.layers

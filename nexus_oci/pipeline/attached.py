@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from nexus_oci.errors import NexusError, NotFoundError, VerificationError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.embedded import embedded
-from nexus_oci.oci.store import Store, VerifiedReader
+from nexus_oci.oci.hashing import hashed
+from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Descriptor, Digest, Manifest
 from nexus_oci.pipeline.subjects import ARTIFACT_TYPES
 from nexus_oci.transfer.ends import Source
@@ -177,8 +178,11 @@ def read_blob(source: Source, blob: Descriptor, *, limit: int = MAX_MANIFEST_SIZ
     """A blob of up to `limit` bytes, hashed while it is read, whatever the source remembers; raises `VerificationError`."""
     if blob.size > limit:
         raise VerificationError(f"blob {blob.digest} is too large for a signature", why=f"it has {blob.size} bytes")
-    with VerifiedReader(source.open_blob(blob, verify=False), blob, f"blob {blob.digest}") as reader:
-        return b"".join(reader)
+    try:
+        with contextlib.closing(source.open_blob(blob, verify=False)) as stream:
+            return b"".join(bytes(block) for block in hashed(stream, blob))
+    except VerificationError as error:
+        raise VerificationError(f"blob {blob.digest}: {error.what}", why=error.why) from None
 
 
 def in_registry(source: Source) -> Locate:

@@ -54,6 +54,7 @@ class ReadOnce:
 
     def __init__(self, source: Source, *, quick: bool = False) -> None:
         self._source = source
+        self._registry = source if isinstance(source, Reading) else None
         self._quick = quick
         self._manifests: dict[tuple[Digest, int], Manifest | NexusError] = {}
         self._names: dict[str, Descriptor | NexusError] = {}
@@ -96,9 +97,9 @@ class ReadOnce:
         return self._once(self._names, name, lambda: self._resolve(name))
 
     def _resolve(self, name: str) -> Descriptor:
-        if not isinstance(self._source, Reading):
+        if self._registry is None:
             return self._source.resolve(name)
-        manifest = self._source.read(name)
+        manifest = self._registry.read(name)
         descriptor = manifest.descriptor
         self._keep(self._manifests, (descriptor.digest, descriptor.size), manifest)
         return descriptor
@@ -109,7 +110,7 @@ class ReadOnce:
 
     def _read(self, descriptor: Descriptor) -> Manifest:
         self._check_counts(len(self._manifests))
-        early = self._source.embedded(descriptor.digest) if self._quick and isinstance(self._source, Reading) else None
+        early = self._registry.embedded(descriptor.digest) if self._quick and self._registry is not None else None
         return early if early is not None and early.descriptor.size == descriptor.size else self._source.manifest(descriptor)
 
     def open_blob(self, descriptor: Descriptor, *, verify: bool = True) -> BlobStream:
@@ -122,8 +123,8 @@ class ReadOnce:
 
     def close(self) -> None:
         """Close the source, if it has connections to be closed."""
-        if isinstance(self._source, Reading):
-            self._source.close()
+        if self._registry is not None:
+            self._registry.close()
 
     def _once(self, known: dict[_Key, _Value | NexusError], key: _Key, ask: Callable[[], _Value]) -> _Value:
         if key not in known:

@@ -20,13 +20,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from nexus_oci.errors import NexusError, StoreError, VerificationError
+from nexus_oci.errors import NexusError, VerificationError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.gzip import inflated
+from nexus_oci.oci.hashing import hashed
 from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Descriptor, Digest, Manifest
-from nexus_oci.transfer.ends import BlobStream, Source
+from nexus_oci.transfer.ends import Source
 
-_BLOCK = 1 << 18
 _GZIP = frozenset({media_types.LAYER_GZIP, media_types.DOCKER_LAYER_GZIP})
 
 
@@ -107,27 +107,6 @@ def _checked(source: Source, blob: Descriptor, unpack: bool, is_config: bool) ->
         for _ in hashed(stream, blob):
             pass
     return None
-
-
-def hashed(stream: BlobStream, blob: Descriptor) -> Iterator[memoryview]:
-    """The blob in blocks, each good until the next is asked for; raises `VerificationError` at its end where it is another."""
-    digest = hashlib.new(blob.digest.algorithm)
-    size = 0
-    buffer = memoryview(bytearray(min(_BLOCK, max(blob.size, 1) + 1)))
-    readinto = getattr(stream, "readinto", None)
-    while True:
-        try:
-            block = buffer[: readinto(buffer)] if readinto is not None else memoryview(stream.read(_BLOCK))
-        except OSError as error:
-            raise StoreError("it cannot be read", why=error.strerror or str(error)) from error
-        digest.update(block)
-        size += len(block)
-        if not block or size > blob.size:
-            break
-        yield block
-    if size != blob.size or digest.hexdigest() != blob.digest.hex:
-        found = f"{blob.digest.algorithm}:{digest.hexdigest()} ({size} bytes)"
-        raise VerificationError("it is damaged", why=f"expected {blob.digest} ({blob.size} bytes), got {found}")
 
 
 def _config(data: bytes) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from nexus_oci.errors import RegistryError, UsageError
@@ -54,6 +55,7 @@ def bare_host(key: str) -> str:
     return key.removeprefix("https://").removeprefix("http://").partition("/")[0]
 
 
+@lru_cache(maxsize=256)
 def origin(url: str) -> Origin:
     """Scheme, host and port of an absolute http(s) URL; raises `RegistryError` for anything else."""
     try:
