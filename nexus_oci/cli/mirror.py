@@ -116,15 +116,18 @@ def _run(console: Console, mirroring: Mirroring) -> Report:
 
     with console.display() as display:
         display.step(StepChanged(step="mirror", state="started"))
-        report = mirroring.run(on_event=transfer_events(display, "mirror"), on_done=_telling(display))
+        report = mirroring.run(on_event=transfer_events(display, "mirror"), on_done=_telling(console, display))
         display.step(StepChanged(step="mirror", state="failed" if report.failures else "done", note=_sum(report)))
     return report
 
 
-def _telling(display: Display) -> Callable[[Done, Place], None]:
-    """Says at once what failed, and what was made smaller."""
+def _telling(console: Console, display: Display) -> Callable[[Done, Place], None]:
+    """Says at once what was copied, what failed, and what was made smaller."""
 
     def tell(done: Done, place: Place) -> None:
+        if done.state == "copied" and not console.as_json:
+            name = f"{place.name}/{done.wanted.name}".replace("/:", ":").replace("/@", "@")
+            console.result(f"{name} {done.digest}")
         if done.failure is not None:
             why = f" ({done.failure.why})" if done.failure.why else ""
             display.say(f"failed: {done.wanted.name} to {place.name}: {done.failure.what}{why}")
@@ -153,10 +156,6 @@ def _show(console: Console, report: Report) -> None:
         console.data(report.to_json())
         return
     for destination in report.destinations:
-        for done in sorted(destination.done, key=lambda one: one.wanted.name):
-            if done.state == "copied":
-                name = "/".join(part for part in (destination.place.name, done.wanted.name.lstrip(":@")) if part)
-                console.result(f"{name.replace('/:', ':')} {done.digest}")
         _show_pruned(console, destination)
         if report.plan:
             one = destination.tally
@@ -181,12 +180,12 @@ def _end(report: Report) -> None:
     failures = report.failures
     if not failures:
         return
-    if len(failures) == 1 and report.items <= 1:
+    if report.failed == 1 and report.items <= 1:
         raise failures[0]
     shown = "; ".join(dict.fromkeys(error.what for error in failures[:_SHOWN]))
     raise _CLASSES.get(report.exit_code, NexusError)(
-        f"{len(failures)} of {report.items} could not be mirrored",
-        why=shown + (f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""),
+        f"{report.failed} of {report.items} could not be mirrored",
+        why=shown + (f"; and {report.failed - _SHOWN} more" if report.failed > _SHOWN else ""),
         hint="run the same command again: what arrived will not be sent twice",
     )
 

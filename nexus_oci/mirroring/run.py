@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,9 @@ from nexus_oci.transfer.places import Place
 
 _PATIENCE = 3
 """Things that fail one after the other because a destination cannot be reached, before the others are not even tried."""
+_MOST_HELD = 20_000
+"""Things whose story is kept for the report: a mirror may have millions, and `on_done` hears of each."""
+_MOST_FAILURES = 100
 _THREADS = 64
 """Threads that move things, of all items together."""
 
@@ -35,19 +39,22 @@ class Destination:
     """What became of one destination."""
 
     place: Place
+    counts: Counter[str] = field(default_factory=Counter)
+    """How many things are in which state."""
     done: list[Done] = field(default_factory=list)
+    """Those that were copied or failed, as far as there are not too many to be held."""
     tally: Tally = field(default_factory=Tally)
     pruned: Pruned | None = None
     failures: list[NexusError] = field(default_factory=list)
-    """Also of what is no item: pruning."""
+    """Also of what is no item: pruning. As far as there are not too many."""
+    failed: int = 0
 
-    def to_json(self, *, items: bool = True) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The destination's part of the report."""
         data: dict[str, Any] = {"name": self.place.name, "requests": self.place.requests_made, **self.tally.to_json()}
-        states = [one.state for one in self.done]
-        data |= {state: states.count(state) for state in ("copied", "unchanged", "failed")}
-        if items:
-            data["items"] = [one.to_json() for one in self.done]
+        data |= {state: self.counts[state] for state in ("copied", "unchanged", "failed")}
+        data["items"] = [one.to_json() for one in self.done]
+        data["items_left_out"] = self.counts["copied"] + self.counts["failed"] - len(self.done)
         if self.pruned is not None:
             data["pruned"] = self.pruned.to_json()
         return data
@@ -63,21 +70,26 @@ class Report:
 
     @property
     def failures(self) -> list[NexusError]:
-        """Every error, destination by destination."""
+        """The errors, destination by destination, as far as they are held."""
         return [error for destination in self.destinations for error in destination.failures]
+
+    @property
+    def failed(self) -> int:
+        """How much failed."""
+        return sum(destination.failed for destination in self.destinations)
 
     @property
     def items(self) -> int:
         """How many things were to go to how many places."""
-        return sum(len(destination.done) for destination in self.destinations)
+        return sum(destination.counts.total() for destination in self.destinations)
 
     @property
     def exit_code(self) -> int:
         """0 where all went well; the errors' own where nothing did and they agree; else 1."""
-        if not self.failures:
+        if not self.failed:
             return 0
         codes = {error.exit_code for error in self.failures}
-        return codes.pop() if len(codes) == 1 and len(self.failures) >= self.items else 1
+        return codes.pop() if len(codes) == 1 and self.failed >= self.items else 1
 
     def to_json(self) -> dict[str, Any]:
         """The machine's report."""
@@ -85,7 +97,7 @@ class Report:
             "source": self.source.name,
             "source_requests": self.source.requests_made,
             "plan": self.plan,
-            "failed": len(self.failures),
+            "failed": self.failed,
             "destinations": [destination.to_json() for destination in self.destinations],
         }
 
@@ -122,6 +134,7 @@ class _Run:
         self._settings = settings
         self._on_done = on_done
         self._tags = dict(tags)
+        self._held = 0
         self._unreachable = [0] * len(destinations)
         self._lock = threading.Lock()
 
@@ -130,8 +143,7 @@ class _Run:
         for late in (False, True):
             Crew(together).map(self._one, [one for one in wanted if one.channel is late])
         for destination in self._destinations:
-            destination.failures += [one.failure for one in destination.done if one.failure is not None]
-            if pruning is not None and not destination.failures:
+            if pruning is not None and not destination.failed:
                 self._prune(destination, pruning)
         return Report(source=self._source, destinations=tuple(self._destinations), plan=self._settings.plan)
 
@@ -149,8 +161,13 @@ class _Run:
                 lost = isinstance(one.failure, UnreachableError) and not one.tally.changed
                 self._unreachable[one.destination] = self._unreachable[one.destination] + 1 if lost else 0
                 destination = self._destinations[one.destination]
-                destination.done.append(one)
+                destination.counts[one.state] += 1
                 destination.tally.merge(one.tally)
+                if one.failure is not None:
+                    self._fail(destination, one.failure)
+                if one.state != "unchanged" and self._held < _MOST_HELD:
+                    self._held += 1
+                    destination.done.append(one)
                 self._on_done(one, destination.place)
 
     def _given_up(self, wanted: Wanted, number: int) -> Done:
@@ -175,4 +192,10 @@ class _Run:
                 destination.place, pruning.repository, pruning.wanted, pruning.retention, plan=self._settings.plan
             )
         except NexusError as error:
+            self._fail(destination, error)
+
+    @staticmethod
+    def _fail(destination: Destination, error: NexusError) -> None:
+        destination.failed += 1
+        if len(destination.failures) < _MOST_FAILURES:
             destination.failures.append(error)

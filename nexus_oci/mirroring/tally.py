@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from nexus_oci.oci.values import Descriptor
 from nexus_oci.transfer.ends import Outcome
 
+_lock = threading.Lock()
+"""One for all: counting takes no time, and there may be very many tallies."""
 
-@dataclass(kw_only=True)
+
+@dataclass(kw_only=True, slots=True)
 class Tally:
     """Counts of blobs and manifests.
 
@@ -27,11 +30,10 @@ class Tally:
     manifests_sent: int = 0
     manifests_present: int = 0
     tags_written: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def blob(self, descriptor: Descriptor, outcome: Outcome) -> None:
         """A blob is there now; one that was there before is counted by `rest`."""
-        with self._lock:
+        with _lock:
             if outcome is Outcome.SENT:
                 self.blobs_sent += 1
                 self.bytes_new += descriptor.size
@@ -41,13 +43,13 @@ class Tally:
 
     def rest(self, blobs: int, size: int) -> None:
         """Of so many blobs, and bytes of blobs, those that were neither sent nor mounted were there."""
-        with self._lock:
+        with _lock:
             self.blobs_present = max(0, blobs - self.blobs_sent - self.blobs_mounted)
             self.bytes_present = max(0, size - self.bytes_new - self.bytes_mounted)
 
     def add(self, **counts: int) -> None:
         """Add to some of the counts."""
-        with self._lock:
+        with _lock:
             for name, count in counts.items():
                 setattr(self, name, getattr(self, name) + count)
 
@@ -57,7 +59,7 @@ class Tally:
 
     def take(self) -> Tally:
         """What was counted so far; counting begins anew."""
-        with self._lock:
+        with _lock:
             counts = self.to_json()
             for name in counts:
                 setattr(self, name, 0)
@@ -70,4 +72,4 @@ class Tally:
 
     def to_json(self) -> dict[str, Any]:
         """The counts by their names."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if not name.startswith("_")}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}

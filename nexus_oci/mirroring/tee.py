@@ -7,13 +7,13 @@ ends the copy.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from nexus_oci.errors import NexusError
+from nexus_oci.mirroring.hands import Hands
 from nexus_oci.mirroring.ledger import Ledger
 from nexus_oci.mirroring.tally import Tally
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
@@ -23,7 +23,7 @@ from nexus_oci.transfer.places import Repository
 from nexus_oci.transfer.spool import Spool
 
 _R = TypeVar("_R")
-_WIDTH = 16
+_HANDS = 64
 """Destinations that are served at once; the others follow from what is kept for them."""
 
 
@@ -45,9 +45,10 @@ class Branch:
 class Shared:
     """What all copies of a run have in common. `spool`: the folder for content that several destinations wait for."""
 
-    ledger: Ledger
-    gates: Gates
     spool: Path
+    ledger: Ledger = field(default_factory=Ledger)
+    gates: Gates = field(default_factory=Gates)
+    hands: Hands = field(default_factory=lambda: Hands(_HANDS))
 
 
 class Tee:
@@ -156,11 +157,7 @@ class Tee:
                 branch.failure = error
                 return []
 
-        if len(chosen) > 1:
-            with ThreadPoolExecutor(min(_WIDTH, len(chosen))) as pool:
-                results = [result for found in pool.map(attempt, chosen) for result in found]
-        else:
-            results = [result for branch in chosen for result in attempt(branch)]
+        results = [result for found in self._shared.hands.map(attempt, chosen) for result in found]
         if not self._live():
             raise next(branch.failure for branch in self._branches if branch.failure is not None)
         return results

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from nexus_oci.errors import NexusError, NotFoundError, UsageError, VerificationError
 from nexus_oci.mirroring.item import Done, Settings, Wanted
-from nexus_oci.mirroring.ledger import Ledger
 from nexus_oci.mirroring.run import Pruning, Report, mirror
 from nexus_oci.mirroring.selection import Retention, Selection
 from nexus_oci.mirroring.survey import Keep, ReadOnce
@@ -22,7 +21,6 @@ from nexus_oci.oci.values import Descriptor, Digest
 from nexus_oci.pipeline.registries import Access
 from nexus_oci.pipeline.subjects import RELEASES, is_release
 from nexus_oci.transfer.copy import TransferEvent
-from nexus_oci.transfer.flow import Gates
 from nexus_oci.transfer.places import Place
 from nexus_oci.transfer.store_place import StorePlace
 from nexus_oci.trust.cosign import signature_tag
@@ -87,7 +85,7 @@ class Mirroring:
         wish, origin = self._wish, self._origin
         wanted, known = self._wanted()
         settings = Settings(
-            shared=Shared(ledger=Ledger(), gates=Gates(), spool=wish.spool),
+            shared=Shared(spool=wish.spool),
             jobs=wish.jobs,
             plan=wish.plan,
             keep=wish.keep,

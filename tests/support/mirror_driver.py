@@ -12,12 +12,10 @@ import sys
 from pathlib import Path
 
 from nexus_oci.mirroring.item import Settings, Wanted
-from nexus_oci.mirroring.ledger import Ledger
 from nexus_oci.mirroring.run import mirror
 from nexus_oci.mirroring.tee import Shared
 from nexus_oci.registry.place import RegistryPlace
 from nexus_oci.registry.settings import RegistrySettings
-from nexus_oci.transfer.flow import Gates
 
 CHUNK = 64 * 1024
 """Bytes of the pieces in which blobs are sent."""
@@ -28,7 +26,7 @@ def run(source: str, destination: str, base: str, cache: Path) -> int:
     """One mirror of everything below `team`; the exit code."""
     settings = RegistrySettings(plain_http=True, chunk_size=CHUNK, journal=cache / "uploads")
     places = [RegistryPlace(source, "team", settings), RegistryPlace(destination, base, settings)]
-    shared = Shared(ledger=Ledger(), gates=Gates(), spool=cache / "mirror")
+    shared = Shared(spool=cache / "mirror")
     wanted = [Wanted(repository="releases", tag=tag) for tag in ("1.0.0", "1.1.0")]
     return mirror(places[0], places[1:], wanted, Settings(shared=shared, jobs=3)).exit_code
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from nexus_oci.mirroring.item import Settings, Wanted
-from nexus_oci.mirroring.ledger import Ledger
 from nexus_oci.mirroring.run import Pruning, Report, mirror
 from nexus_oci.mirroring.selection import Retention
 from nexus_oci.mirroring.tee import Shared
@@ -19,7 +18,6 @@ from nexus_oci.registry.place import RegistryPlace
 from nexus_oci.registry.retry import Pace, RetryPolicy
 from nexus_oci.registry.settings import RegistrySettings
 from nexus_oci.transfer.copy import copy_graph
-from nexus_oci.transfer.flow import Gates
 from nexus_oci.transfer.places import Place
 from nexus_oci.transfer.store_end import StoreEnd
 from tests.support.faulty_registry import FaultyRegistry
@@ -129,7 +127,7 @@ class Mirrors:
         source: Place = changes.pop("source", None) or self.place(0)
         wanted = [Wanted(repository="releases", tag=tag) for tag in tags]
         wanted += [Wanted(repository="releases", tag=tag, channel=True) for tag in channels]
-        shared = Shared(ledger=Ledger(), gates=Gates(), spool=self.folder / "spool")
+        shared = Shared(spool=self.folder / "spool")
         settings = Settings(shared=shared, jobs=self.jobs, **changes)
         pruning = None
         if retention is not None:
