@@ -161,7 +161,10 @@ def judge(
         release=str(release["digest"]),
         tier=tier,
         policy=policy.digest,
-        findings=tuple(_settled(finding, fact, waivers, today) for finding, fact in findings),
+        findings=tuple(
+            _settled(finding, {**fact, "release": release["version"], "tier": tier or ""}, waivers, today)
+            for finding, fact in findings
+        ),
         proofs=tuple(proofs),
         asked=tuple(gate.model.gate for gate in asked),
         offerings=rules.offerings if rules else (),
@@ -270,8 +273,7 @@ def _settled(finding: Finding, fact: Fact, waivers: Sequence[PlacedWaiver], toda
     """The finding, waived where a waiver covers it."""
     if not finding.waive or finding.outcome != "refused":
         return finding
-    about = {**fact, "release": fact.get("version", "") if "distributions" in fact else fact.get("release", "")}
-    placed = next((one for one in waivers if one.covers(finding.gate, about, today)), None)
+    placed = next((one for one in waivers if one.covers(finding.gate, fact, today)), None)
     if placed is None:
         return finding
     return Finding(**{**finding.__dict__, "outcome": "waived", "waiver": placed})

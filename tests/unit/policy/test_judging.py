@@ -184,6 +184,24 @@ def test_a_waiver_ends_and_one_that_has_ended_is_refused_itself(write: Write, un
         assert (ended[0].where, ended[0].waive) == ("policies/waivers.yaml:2:5", "")
 
 
+@pytest.mark.parametrize(
+    ("scope", "outcome"),
+    [
+        ("release: '1.0.*'", "waived"),
+        ("release: '2.*'", "refused"),
+        ("tier: regulated, distribution: runtime", "waived"),
+        ("tier: sovereign, distribution: runtime", "refused"),
+        ("platform: linux/*", "waived"),
+        ("platform: windows/*", "refused"),
+        ("path: usr/bin/x", "refused"),
+    ],
+)
+def test_everything_that_a_scope_says_has_to_match(write: Write, scope: str, outcome: str) -> None:
+    text = f"waivers:\n  - {{gate: root-user, scope: {{{scope}}}, owner: Ann, reason: port, until: 2026-12-31}}\n"
+    verdict = judge(write("waivers.yaml", text), "regulated", facts(image=[ROOT_USER]), today=TODAY)
+    assert [finding.outcome for finding in verdict.findings if finding.gate == "root-user"] == [outcome]
+
+
 def test_a_waiver_for_ever_is_refused(write: Write) -> None:
     text = "waivers:\n  - {gate: root-user, scope: {distribution: runtime}, owner: Ann, reason: port, until: 2099-12-31}\n"
     assert gates(judge(write("waivers.yaml", text), None, facts(), today=TODAY)) == ["waiver-dates"]
