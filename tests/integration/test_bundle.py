@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -249,59 +250,72 @@ def test_a_delta_for_what_a_registry_has(site: Site, registry: str) -> None:
         site.done("verify", f"{place}/{name}", "--key", site.folder / "release.pub", "--plain-http")
 
 
-KILLER = """\
-import os, signal, sys
-left = int(sys.argv.pop(1))
-def counted(call):
-    def counting(*words, **named):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*words, **named)
-    return counting
-import http.client, pathlib
-os.pwrite, os.copy_file_range, os.fsync = counted(os.pwrite), counted(os.copy_file_range), counted(os.fsync)
-pathlib.Path.rename = counted(pathlib.Path.rename)
-http.client.HTTPConnection.putrequest = counted(http.client.HTTPConnection.putrequest)
-from nexus_oci.cli.main import main
-try:
-    main()
-finally:
-    print("calls left", left, file=sys.stderr)
-"""
-"""Runs the program, and kills it at the nth call that writes a file, names one, or asks a registry."""
+def counted(left: int, asked: Any) -> None:
+    """Let every call that writes a file, names one, or asks a registry count, and kill this process at one of them."""
+    import http.client
+
+    def counting(call: Any) -> Any:
+        def counts(*words: Any, **named: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            asked.value += 1
+            return call(*words, **named)
+
+        return counts
+
+    for module, name in ((os, "pwrite"), (os, "copy_file_range"), (os, "fsync"), (Path, "rename")):
+        setattr(module, name, counting(getattr(module, name)))
+    http.client.HTTPConnection.putrequest = counting(http.client.HTTPConnection.putrequest)  # type: ignore[method-assign]
 
 
-def killed_at(site: Site, moments: int, *words: str | Path) -> Iterator[int]:
-    """Run it to its end once, then kill it at that many moments of the same work; each time the caller clears up and checks."""
-    program = (sys.executable, "-c", KILLER)
-    whole = site.run(*words, program=(*program, str(1 << 40)))
-    assert whole.code == 0, whole.err
-    calls = (1 << 40) - int(whole.err.rpartition("calls left ")[2])
-    chosen = sorted(random.Random(5).sample(range(1, calls + 1), moments))
-    yield 0
-    for moment in chosen:
-        killed = site.run(*words, program=(*program, str(moment)))
-        assert killed.code == -signal.SIGKILL, killed.err
-        yield moment
+def forked(site: Site, words: tuple[str | Path, ...], moment: int = 0) -> tuple[int, int, str]:
+    """Run the program in a fork, which costs no start, and kill it at a moment; how it ended, after how many calls, its stderr."""
+    from nexus_oci.cli import main as program
+
+    calls = multiprocessing.get_context("fork").RawValue("q", 0)
+    said = site.folder / "stderr"
+    pid = os.fork()
+    if not pid:
+        code = 99
+        try:
+            with said.open("w") as file, Path(os.devnull).open("r+") as nowhere:
+                sys.stdout, sys.stderr, sys.stdin = nowhere, file, nowhere
+                os.environ.update(site.environment)
+                sys.argv = ["nexus-oci", "-C", str(site.folder), *map(str, words)]
+                counted(moment, calls)
+                code = 0
+                try:
+                    program.main()
+                except SystemExit as ended:
+                    code = int(ended.code or 0)
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status), calls.value, said.read_text()
 
 
 def test_a_creation_that_is_killed_leaves_nothing_named_and_the_next_one_makes_the_same(site: Site) -> None:
-    site.made.release()
+    site.made.release(size=20_000)
     words = ("bundle", "create", "--name", PREFIX, "--key", site.folder / "release.key", "-o", site.folder / "x.nexus")
-    for more in ((), ("--part-size", "60KB", "--parity", "1")):
-        expected: dict[str, str] = {}
-        for moment in killed_at(site, 5, *words, *more):
-            found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in site.folder.glob("x.nexus*")}
-            expected = expected or found
-            assert expected.items() >= found.items(), moment
-            if moment:
-                site.done(*words, *more)
-            assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in site.folder.glob("x.nexus*")} == expected
-            assert not list(site.folder.glob(".x.nexus*"))
+
+    def found() -> dict[str, str]:
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in site.folder.glob("*x.nexus*")}
+
+    for more in ((), ("--part-size", "40KB", "--parity", "1")):
+        code, calls, said = forked(site, (*words, *more))
+        assert code == 0, said
+        expected = found()
+        for moment in sorted(random.Random(5).sample(range(1, calls + 1), 8)):
             for path in site.folder.glob("x.nexus*"):
                 path.unlink()
+            code, _, said = forked(site, (*words, *more), moment)
+            assert code == -signal.SIGKILL, said
+            named = {name: digest for name, digest in found().items() if not name.startswith(".")}
+            assert expected.items() >= named.items(), moment
+            code, _, said = forked(site, (*words, *more))
+            assert code == 0 and found() == expected, said
 
 
 def state_of(place: str, repositories: tuple[str, ...] = ("releases", "engine", "charts/demo")) -> dict[str, list[str]]:
@@ -318,19 +332,23 @@ def state_of(place: str, repositories: tuple[str, ...] = ("releases", "engine", 
 def test_a_load_that_is_killed_names_nothing_and_the_next_one_ends_as_if_it_had_not_been(site: Site, registry: str) -> None:
     site.made.release(size=200_000)
     bundle = site.create("x.nexus")
-    place = place_at(registry, "killed")
-    site.load(bundle, place)
+
+    def words(place: str) -> tuple[str | Path, ...]:
+        return "load", bundle, place, "--key", site.folder / "release.pub", "--plain-http"
+
+    place = place_at(registry, "whole")
+    code, calls, said = forked(site, words(place))
+    assert code == 0, said
     expected = state_of(place)
-    program = (sys.executable, "-c", KILLER)
-    for number, moment in enumerate((2, 23, 71, 160)):
-        here = place_at(registry, f"killed{number}")
-        words = ("load", bundle, here, "--key", site.folder / "release.pub", "--plain-http")
-        killed = site.run(*words, program=(*program, str(moment)))
-        assert killed.code == -signal.SIGKILL, killed.err
+    for moment in sorted(random.Random(6).sample(range(1, calls - 10), 4)):
+        here = place_at(registry, f"killed{moment}")
+        code, _, said = forked(site, words(here), moment)
+        assert code == -signal.SIGKILL, said
         assert all("1.0.0" not in tags for tags in state_of(here).values())
-        site.done(*words)
+        code, _, said = forked(site, words(here))
+        assert code == 0, said
         assert state_of(here) == expected
-        site.done("verify", f"{here}/releases:1.0.0", "--key", site.folder / "release.pub", "--plain-http")
+    site.done("verify", f"{here}/releases:1.0.0", "--key", site.folder / "release.pub", "--plain-http")
 
 
 def test_two_loads_at_once_into_one_place(site: Site, registry: str) -> None:
