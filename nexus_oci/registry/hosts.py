@@ -35,7 +35,7 @@ def endpoint(host: str, *, plain_http: bool, insist: bool = False) -> str:
         raise UsageError(
             f"plain HTTP to {host} is refused",
             why="passwords and content would cross the network unprotected; only loopback addresses are exempt",
-            hint="give the registry a certificate and name its authority with --ca-file",
+            hint="give the registry a certificate and name its authority with --ca-file, or insist with --plain-http-anywhere",
         )
     return f"http://{host}"
 
