@@ -10,6 +10,7 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from packageurl import PackageURL
 from tests.integration.conftest import Reference
 from tests.integration.engines_support import engine_project
 from tests.support.peers import real_cosign
-from tests.support.projects import Layout, Project
+from tests.support.projects import REPOSITORY, Layout, Project
 
 pytestmark = pytest.mark.integration
 pytest_plugins = ["tests.support.registry"]
@@ -103,29 +104,62 @@ def test_a_file_belongs_to_the_package_whose_checksums_list_it(described: Projec
     assert "usr/bin/nexus-engine" in owned(document)["nexus-engine-runtime"]
 
 
-def engine_sbom(name: str, folder: Path, platform: str) -> tuple[Project, dict[str, Any], dict[str, bytes]]:
-    """One of the test engines for one platform: its project, the SPDX document of its image, and the image's files."""
-    project = engine_project(name, folder / name, {})
-    project.done("build", "--sbom", "--platform", platform)
-    store = Layout(project.dist / "oci")
-    (tag,) = [found for found in store.tags() if found.startswith("container:")]
-    files = dict(unpacked(store, store.images(tag)[platform].layers))
-    (path,) = (project.dist / "sbom").glob("container-*.spdx.json")
-    return project, json.loads(path.read_text()), files
+@dataclass(frozen=True)
+class Engine:
+    """One of the test engines, built for both platforms with SBOMs."""
+
+    project: Project
+
+    def document(self, platform: str) -> dict[str, Any]:
+        """The SPDX document of its image for a platform."""
+        found: dict[str, Any] = json.loads(
+            (self.project.dist / "sbom" / f"container-{platform.replace('/', '-')}.spdx.json").read_text()
+        )
+        return found
+
+    def files(self, platform: str) -> dict[str, bytes]:
+        """The files of its image for a platform."""
+        store = Layout(self.project.dist / "oci")
+        (tag,) = [found for found in store.tags() if found.startswith("container:")]
+        return dict(unpacked(store, store.images(tag)[platform].layers))
+
+    def locked(self, platform: str) -> set[tuple[str, str]]:
+        """What the lock says of the base that its image stands on."""
+        lock = json.loads((REPOSITORY / "images" / "bases.lock").read_text())["bases"]
+        provenance = json.loads((self.project.dist / "provenance.json").read_text())["predicate"]["buildDefinition"]
+        pinned = {each["name"]: each["digest"]["sha256"] for each in provenance["resolvedDependencies"]}
+        own = {
+            name.split()[1] for name in pinned if name.startswith("base ") and not name.split()[1].endswith(("-build", "toolbox"))
+        }
+        (base,) = own
+        return {(each["name"], each["version"]) for each in lock[base]["packages"][ARCHITECTURES[platform]]}
 
 
-def test_a_python_engine_s_sbom_lists_every_requirement(tmp_path: Path, native: str) -> None:
-    project, document, _ = engine_sbom("python", tmp_path, native)
-    lines = (project.root / "requirements.txt").read_text().splitlines()
-    wanted = {(match[1], match[2]) for line in lines if (match := re.match(r"([A-Za-z0-9._-]+)==([^ ;\\]+)", line))}
-    assert len(wanted) > 10
-    assert purls(document, "pypi") == {(name.lower().replace("_", "-"), version) for name, version in wanted}
-    assert "usr/lib/statistics-engine/lib/python3.13/site-packages/starlette/applications.py" in owned(document)["starlette"]
+@pytest.fixture(scope="module", params=["python", "node"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Engine]:
+    project = engine_project(request.param, tmp_path_factory.mktemp("engine") / request.param, {})
+    project.done("build", "--sbom", "--platform", "linux/amd64", "--platform", "linux/arm64")
+    return request.param, Engine(project)
 
 
-def test_a_node_engine_s_sbom_lists_every_package_of_its_lock(tmp_path: Path, native: str) -> None:
-    project, document, files = engine_sbom("node", tmp_path, native)
-    lock = json.loads((project.root / "package-lock.json").read_text())["packages"]
+@pytest.mark.parametrize("platform", ARCHITECTURES)
+def test_an_engine_s_sbom_lists_every_package_of_its_lock_and_of_its_base_on_every_platform(
+    engine: tuple[str, Engine], platform: str
+) -> None:
+    runtime, built = engine
+    document, files = built.document(platform), built.files(platform)
+    listed = {file["fileName"].removeprefix("./") for file in document["files"]}
+    assert listed == set(files)
+    assert {(name.removeprefix("debian/"), version) for name, version in purls(document, "deb")} == built.locked(platform)
+    if runtime == "python":
+        lines = (built.project.root / "requirements.txt").read_text().splitlines()
+        wanted = {(match[1], match[2]) for line in lines if (match := re.match(r"([A-Za-z0-9._-]+)==([^ ;\\]+)", line))}
+        assert len(wanted) > 10
+        assert purls(document, "pypi") == {(name.lower().replace("_", "-"), version) for name, version in wanted}
+        module = "usr/lib/statistics-engine/lib/python3.13/site-packages/starlette/applications.py"
+        assert module in owned(document)["starlette"]
+        return
+    lock = json.loads((built.project.root / "package-lock.json").read_text())["packages"]
     app = "usr/lib/fingerprint-engine/app"
     here = {path: entry for path, entry in lock.items() if path and f"{app}/{path}/package.json" in files}
     required = {path for path, entry in lock.items() if path and not entry.get("dev") and not entry.get("optional")}
