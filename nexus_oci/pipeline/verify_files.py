@@ -3,7 +3,8 @@
 1. The signature is read: base64, in `FILE.sig`; or of OpenPGP, in `FILE.asc`; or, of a chart, in its provenance file `FILE.prov`.
 2. The file is read, once, and what was read is what is judged.
 3. A key that is trusted, and valid now, has to have made the signature over these bytes; a certificate, where it is OpenPGP's.
-4. Of a list of checksums that is good, every file that it names is hashed.
+4. A file whose digest is revoked is refused.
+5. Of a list of checksums that is good, every file that it names is hashed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from nexus_oci.chart.provenance import SUFFIX as PROVENANCE
 from nexus_oci.errors import NexusError, NotFoundError, UsageError, VerificationError
-from nexus_oci.oci.values import digest_of
+from nexus_oci.oci.values import Digest, digest_of
 from nexus_oci.pipeline.verify_openpgp import check_said, judge_detached, judge_provenance
 from nexus_oci.trust.cosign import decoded
 from nexus_oci.trust.openpgp_verification import SUFFIX as OPENPGP
@@ -64,9 +65,15 @@ def verify_file(path: Path, trust: Trust, now: datetime, signature: Path | None 
     except NotFoundError:
         raise VerificationError(f"{path} is not signed", why=f"there is no {beside}") from None
     data = _read(path)
+    _refuse_revoked(path, digest_of(data), trust)
     if beside.suffix == SUFFIX or not made.lstrip().startswith(_ARMOR):
         return _by_key(path, decoded(made, f"the signature {beside}"), data, trust, now)
     return _by_certificate(path, made, data, trust, now)
+
+
+def _refuse_revoked(path: Path, digest: Digest, trust: Trust) -> None:
+    if digest in trust.revoked:
+        raise VerificationError(f"{path} is revoked", why=f"{digest} is on the list of what is", hint="do not use it")
 
 
 def _suffixes(trust: Trust) -> tuple[str, ...]:
@@ -116,6 +123,7 @@ def _listed(path: Path, trust: Trust, now: datetime) -> VerifiedFile | None:
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != digests[name]:
                 raise VerificationError(f"{path} is not what {folder / SUMS} says", hint="do not use it")
+        _refuse_revoked(path, Digest(f"sha256:{digests[name]}"), trust)
         return sums
     return None
 

@@ -113,6 +113,21 @@ def test_a_trust_file_limits_the_key(run: RunProgram, signed: Path) -> None:
     assert run("-C", signed, "verify", "--trust", trust).code == 0
 
 
+def test_a_file_whose_digest_is_revoked_is_refused(run: RunProgram, signed: Path) -> None:
+    sums = signed / "dist" / "SHA256SUMS"
+    listed = signed / "revoked"
+    listed.write_text(f"sha256:{hashlib.sha256(sums.read_bytes()).hexdigest()}\n")
+    done = run("-C", signed, "verify", sums, "--key", signed / "release.pub", "--revoked", listed)
+    assert (done.code, f"{sums} is revoked" in done.err) == (4, True), done.err
+
+
+def test_a_builder_needs_somebody_whose_word_counts(run: RunProgram, signed: Path) -> None:
+    done = run("-C", signed, "verify", "--builder-id", "https://ci.example")
+    assert (done.code, "--builder-id needs a key" in done.err) == (2, True), done.err
+    done = run("-C", signed, "verify", "--builder-id", "https://ci.example", "--key", signed / "release.pub")
+    assert (done.code, "has no provenance by a key that is trusted here" in done.err) == (4, True), done.err
+
+
 def test_a_single_file_is_verified_by_the_signature_beside_it(run: RunProgram, signed: Path) -> None:
     sums, key = signed / "dist" / "SHA256SUMS", signed / "release.pub"
     assert run("-C", signed, "verify", "--offline", sums, "--key", key).out == f"verified {sums}: signed by release.pub\n"
