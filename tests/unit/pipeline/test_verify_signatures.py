@@ -16,10 +16,12 @@ from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
 from nexus_oci.pipeline.attached import in_store
 from nexus_oci.pipeline.signing_release import sign_store
+from nexus_oci.pipeline.subjects import subjects_of
 from nexus_oci.pipeline.verify import Believed, Verification, verify_release
+from nexus_oci.transfer.ends import BlobStream
 from nexus_oci.transfer.store_end import StoreEnd
 from nexus_oci.trust import cosign, dsse
-from nexus_oci.trust.keys import PublicKey, generate
+from nexus_oci.trust.keys import PrivateKey, PublicKey, generate
 from nexus_oci.trust.verification import Trust, TrustedKey
 from tests.unit.cli.conftest import release
 
@@ -246,7 +248,11 @@ def test_what_is_revoked_is_refused(store: Store, root: Descriptor) -> None:
 
 def signed_alone(store: Store, subject: Descriptor) -> None:
     """Sign one manifest, in one form, as `cosign sign` does it without --recursive."""
-    body = dsse.sign_statement(KEY, dsse.statement([subject.digest], dsse.SIGNATURE, {}))
+    signed_by(store, subject, KEY)
+
+
+def signed_by(store: Store, subject: Descriptor, key: PrivateKey) -> None:
+    body = dsse.sign_statement(key, dsse.statement([subject.digest], dsse.SIGNATURE, {}))
     store.replace_tags({}, [dsse.store_bundle(store, body, subject, dsse.SIGNATURE, "x")], keep_untagged=True)
 
 
@@ -329,3 +335,102 @@ def test_a_name_that_changes_between_two_questions_is_asked_once(store: Store, r
 
     believed = Believed(trust=trusting(), now=NOW, locate=in_store(store), repository="releases")
     assert verify_release(Fickle(store), root, believed).faults == []
+
+
+CI = "https://ci.example/release"
+PROVENANCE = "https://slsa.dev/provenance/v1"
+
+
+def proven(store: Store, root: Descriptor, builder: object, key: PrivateKey = KEY, *, but: tuple[Digest, ...] = ()) -> None:
+    """Attach a provenance to everything of the release, but to some."""
+    for subject in subjects_of(StoreEnd(store), root, "releases"):
+        if subject.digest not in but:
+            body = dsse.sign_statement(key, dsse.statement([subject.digest], PROVENANCE, {"runDetails": {"builder": builder}}))
+            bundle = dsse.store_bundle(store, body, subject.manifest.descriptor, PROVENANCE, "x")
+            store.replace_tags({}, [bundle], keep_untagged=True)
+
+
+@pytest.mark.parametrize("shallow", [False, True])
+def test_what_the_expected_builder_built_is_accepted_and_named(store: Store, root: Descriptor, shallow: bool) -> None:
+    proven(store, root, {"id": CI})
+    trust = trusting().with_builders(["https://other.example/*", "https://ci.example/*"])
+    believed = Believed(trust=trust, now=NOW, locate=in_store(store), repository="releases")
+    found = verify_release(StoreEnd(store), root, believed, shallow=shallow)
+    assert found.faults == []
+    assert found.signatures is not None
+    assert [one.to_json()["builders"] for one in found.signatures.checked] == [[CI]] * 4
+    assert any("4 manifests were built by who was expected" in step for step in found.steps)
+
+
+@pytest.mark.parametrize(
+    ("builder", "named"), [({"id": "https://evil.example"}, "https://evil.example"), ({}, "nobody"), (5, "nobody")]
+)
+def test_what_another_built_is_refused(store: Store, root: Descriptor, builder: object, named: str) -> None:
+    proven(store, root, builder)
+    faults = verified(store, root, trusting().with_builders([CI])).faults
+    assert len(faults) == 4
+    assert all(f"was built by {named}, as its provenance says, and not by {CI}" in fault for fault in faults)
+    assert verified(store, root).faults == []
+
+
+def test_where_a_builder_is_expected_everything_needs_a_provenance(store: Store, root: Descriptor) -> None:
+    victim = deb(store, root).digest
+    proven(store, root, {"id": CI}, but=(victim,))
+    trust = trusting().with_builders([CI])
+    assert verified(store, root, trust).faults == [f"deb engine@{victim} has no provenance by a key that is trusted here"]
+    proven(store, root, {"id": CI}, OTHER)
+    assert verified(store, root, trust).faults == [f"deb engine@{victim} has no provenance by a key that is trusted here"]
+
+
+def test_a_second_provenance_by_a_trusted_key_that_names_another_builder_is_a_fault(store: Store, root: Descriptor) -> None:
+    proven(store, root, {"id": CI})
+    proven(store, root, {"id": "https://evil.example"})
+    assert len(verified(store, root, trusting().with_builders([CI])).faults) == 4
+
+
+def test_a_statement_of_another_type_than_its_carrier_says_is_a_fault(store: Store, root: Descriptor) -> None:
+    body = dsse.sign_statement(KEY, dsse.statement([root.digest], PROVENANCE, {}))
+    label = "https://spdx.dev/Document/v2.3"
+    store.replace_tags({}, [dsse.store_bundle(store, body, root, label, "x")], keep_untagged=True)
+    (fault,) = verified(store, root).faults
+    assert fault.endswith(f"has a bundle that is said to hold {label}, and what was signed is {PROVENANCE}")
+
+
+def test_of_several_entries_of_one_key_any_that_fits_counts(store: Store, root: Descriptor) -> None:
+    """A key that was extended: the old entry has ended, the new one is for something else, a third fits."""
+    ended = trusted(KEY.public, not_after=NOW)
+    elsewhere = trusted(KEY.public, repositories=("nothing",))
+    assert verified(store, root, trusting(ended, elsewhere, trusted(KEY.public, not_before=NOW))).faults == []
+    faults = verified(store, root, trusting(ended, elsewhere)).faults
+    assert len(faults) == 4
+    assert all("expired on 2026-06-01" in fault and "is for the repositories nothing" in fault for fault in faults)
+
+
+def test_keys_of_two_scopes_share_a_release(store: Store, root: Descriptor) -> None:
+    """Neither key may sign all of it; both have signed everything."""
+    sign_store(store, root, OTHER)
+    release_only = trusted(KEY.public, repositories=("releases",))
+    assert len(verified(store, root, trusting(release_only)).faults) == 3
+    assert verified(store, root, trusting(release_only, trusted(OTHER.public, repositories=("engine",)))).faults == []
+
+
+def test_a_rotation_in_which_the_new_key_has_signed_a_part_only_is_told(store: Store, root: Descriptor) -> None:
+    signed_by(store, root, OTHER)
+    found = verified(store, root, trusting(trusted(KEY.public, not_after=NOW), trusted(OTHER.public)))
+    assert len(found.faults) == 3
+    assert all("the key release.pub expired" in fault for fault in found.faults)
+
+
+def test_where_everything_is_vouched_for_is_learned_from_the_root(store: Store, root: Descriptor) -> None:
+    """Signatures that name the place where they were made are known without being read, wherever they are now."""
+    sign_store(store, root, KEY, prefix="registry.example/team")
+    opened = []
+
+    class Watched(StoreEnd):
+        def open_blob(self, descriptor: Descriptor, *, verify: bool = True) -> BlobStream:
+            opened.append(descriptor.media_type)
+            return super().open_blob(descriptor, verify=verify)
+
+    believed = Believed(trust=trusting(), now=NOW, locate=in_store(store), repository="releases")
+    assert verify_release(Watched(store), root, believed, shallow=True).faults == []
+    assert opened == [cosign.PAYLOAD]
