@@ -140,8 +140,8 @@ def _cluster_policy(rules: Rules, group: Group) -> dict[str, Any]:
 
 
 def _denied(rules: Rules) -> dict[str, Any]:
-    digests = "{{ images.[containers, initContainers, ephemeralContainers][].values(@)[].digest || `[]` }}"
-    condition = {"key": digests, "operator": "AnyIn", "value": list(rules.revoked)}
+    images = "{{ request.object.spec.[containers, initContainers, ephemeralContainers][].image }}"
+    condition = {"key": images, "operator": "AnyIn", "value": [f"*@{digest}" for digest in rules.revoked]}
     return {
         "failureAction": "Audit" if rules.audit else "Enforce",
         "message": "the image is revoked",
