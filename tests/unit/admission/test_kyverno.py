@@ -48,9 +48,8 @@ def test_the_classic_policy_asks_for_one_of_the_keys(rules: Rules) -> None:
 def test_what_is_revoked_is_denied_by_both(rules: Rules) -> None:
     revoked = replace(rules, revoked=("sha256:00",))
     assert "'sha256:00'" in objects(revoked)[0]["spec"]["validations"][0]["expression"]
-    assert objects(revoked, cluster_policies)[0]["spec"]["rules"][0]["validate"]["deny"]["conditions"]["any"][0]["value"] == [
-        "sha256:00"
-    ]
+    denied = objects(revoked, cluster_policies)[0]["spec"]["rules"][0]["validate"]["deny"]
+    assert denied["conditions"]["any"][0]["value"] == ["*@sha256:00"]
 
 
 def test_certificates_stand_beside_keys_or_alone(rules: Rules) -> None:
