@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import replace
 from typing import Self
 
 from nexus_oci.errors import RegistryError, VerificationError
 from nexus_oci.oci.values import Descriptor
+from nexus_oci.registry.hashing import hasher
 from nexus_oci.registry.retry import TransientError
 from nexus_oci.registry.transport import Call, Transport, media_type
 from nexus_oci.registry.wire import Response
 
 _BLOCK = 1 << 20
+_PART = 1 << 18
+"""Bytes after which hashing may begin, while more come in."""
 _PROGRESS = 1 << 10
 """Bytes over one connection that count as coming forward."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)\Z")
@@ -30,7 +32,7 @@ class BlobReader:
         self._transport = transport
         self._call = call
         self._descriptor = descriptor
-        self._hash = hashlib.new(descriptor.digest.algorithm) if verify else None
+        self._hash = hasher(descriptor.digest.algorithm, descriptor.size) if verify else None
         self._backoff = transport.backoff()
         self._pulse = transport.pulse(call.doing)
         self._position = 0
@@ -50,11 +52,15 @@ class BlobReader:
     def readinto(self, view: memoryview, /) -> int:
         """Fill `view` as far as the blob goes; returns the count of bytes, 0 only at the verified end."""
         filled = 0
-        while filled < len(view):
-            count = self._some(view[filled:])
-            if not count:
-                break
-            filled += count
+        try:
+            while filled < len(view):
+                count = self._some(view[filled : filled + _PART])
+                if not count:
+                    break
+                filled += count
+        finally:
+            if self._hash is not None:
+                self._hash.settle()
         return filled
 
     def skip_to(self, offset: int) -> None:

@@ -13,7 +13,8 @@ from nexus_oci.transfer.ends import BlobStream
 
 BLOCK = 1 << 20
 _STREAMED = 1 << 18
-"""Bytes of what comes from elsewhere that are held at a time; two such blocks an upload."""
+"""Bytes of what comes from elsewhere that are held at a time, two such blocks an upload; of a large one `BLOCK`."""
+_LARGE = 32 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +88,10 @@ class Body:
         """One block behind the reading, so that the last one goes out only after the end proved right."""
         _skip(stream, self.offset - getattr(stream, "position", 0))
         left, held = self.length, memoryview(b"")
-        buffers = itertools.cycle((bytearray(_STREAMED), bytearray(_STREAMED)))
+        size = BLOCK if self.length >= _LARGE else _STREAMED
+        buffers = itertools.cycle((bytearray(size), bytearray(size)))
         while left:
-            block = _filled(stream, memoryview(next(buffers))[: min(_STREAMED, left)])
+            block = _filled(stream, memoryview(next(buffers))[: min(size, left)])
             if not block:
                 raise _wrong_length()
             left -= len(block)

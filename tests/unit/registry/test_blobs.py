@@ -207,3 +207,20 @@ def test_a_download_that_breaks_at_every_kilobyte_is_finished(server: FaultyRegi
     with client.open_blob("team/app", SMALL.descriptor) as reader:
         assert reader.read() == SMALL.data
     assert len(server.requests("GET", "blobs")) == 65
+
+
+def test_a_large_blob_is_hashed_beside_the_reading(
+    server: FaultyRegistry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nexus_oci.registry.hashing.LARGE", 1 << 20)
+    server.fault("GET", "blobs", cut_answer(300_000))
+    buffer = bytearray(700_000)
+    found = bytearray()
+    with client.open_blob("team/app", BLOB.descriptor) as reader:
+        while count := reader.readinto(memoryview(buffer)):
+            found += buffer[:count]
+            buffer[:] = bytes(len(buffer))
+    assert found == BLOB.data
+    server.fault("GET", "blobs", alter(lambda data: data[:-1] + b"x"))
+    with pytest.raises(VerificationError, match="is damaged"):
+        read(client)
