@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexus_oci.entitlement.claims import Claims
-from nexus_oci.entitlement.token import LARGEST, SPKI, claims_of, issue, key_id, opened
+from nexus_oci.entitlement.token import LARGEST, SPKI, claims_of, issue, key_id, opened, read
 from nexus_oci.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 
 
 def issue_token(claims: Claims, signer: Signer) -> str:
-    """A token with those claims; raises `UsageError` for claims that are none, and for a key of another kind than Ed25519."""
-    return issue(claims, key_id(raw_key(signer.public.der, "the signing key")), signer.sign)
+    """A token with those claims, read back as an engine will.
+
+    Raises `UsageError` for claims that are none and for a key of another kind than Ed25519, `Refused` where what the key signs is
+    not verified by its public part: devices may know Ed25519 and sign a hash instead.
+    """
+    public = raw_key(signer.public.der, "the signing key")
+    token = issue(claims, key_id(public), signer.sign)
+    read(token.encode(), {key_id(public): public})
+    return token
 
 
 def read_keys(files: Iterable[Path]) -> dict[str, bytes]:
