@@ -27,6 +27,7 @@ from nexus_oci.pipeline.signing_texts import TextSigner
 from nexus_oci.pipeline.toolbox import Toolbox
 from nexus_oci.trust.keys import Signer
 from nexus_oci.trust.openpgp import SigningKey
+from nexus_oci.trust.openpgp_secret import open_secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,8 @@ def build_release(settings: Settings, options: BuildOptions, engine: LazyEngine,
     started = time.monotonic()
     if options.sbom:
         check_libraries()
+    if settings.key is not None and settings.key.token is None:
+        open_secret(settings.key)  # it signs at the end: what hinders it is told now
     project = load_project(settings)
     store = Store.create(options.output / "oci")
     refreshed: list[str] = []

@@ -39,8 +39,9 @@ _MADE_OF: Final[Mapping[str, str]] = {"apt": "deb", "yum": "rpm", "prov": "chart
 PROVENANCE: Final = "prov"
 """What `passed_over` calls the provenance file of a chart, which only its key can make."""
 _LAYERS: Final = {media_types.HELM_CHART: "archive", media_types.HELM_PROVENANCE: "provenance file"}
-_FOLLOWS: Final = frozenset({("rootfs", "diff_ids")})
-"""Fields of a config that say again what a layer's content says."""
+_DIFF_IDS: Final = ("rootfs", "diff_ids")
+_HISTORY: Final = ("history",)
+_LABELS: Final = ("config", "Labels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +139,7 @@ class Comparison:
             yield Difference(where=(*where, "config"), field="content", then=str(a.config.digest), now=str(b.config.digest))
             return
         for path, then, now in _json_differences((), before, after):
-            if path not in _FOLLOWS:
+            if not _is_said_elsewhere(path, a, b):
                 yield Difference(where=(*where, "config"), field=".".join(path), then=_shown(then), now=_shown(now))
 
     def _json(self, side: Side, blob: Descriptor) -> Any:
@@ -176,6 +177,15 @@ def _format(descriptor: Descriptor) -> str:
 
 def _placed(where: tuple[str, ...], item: ArchiveDifference) -> Difference:
     return Difference(where=(*where, *item.where), field=item.field, then=item.then, now=item.now)
+
+
+def _is_said_elsewhere(path: tuple[str, ...], a: Manifest, b: Manifest) -> bool:
+    """Whether a field of a config says again what layers say, or the manifest's annotations."""
+    if path == _DIFF_IDS:
+        return True
+    if path == _HISTORY:
+        return [layer.digest for layer in a.layers] != [layer.digest for layer in b.layers]
+    return path[:2] == _LABELS and len(path) == 3 and a.annotations.get(path[2]) != b.annotations.get(path[2])
 
 
 def _children(index: Manifest) -> dict[str, Descriptor]:

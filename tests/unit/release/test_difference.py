@@ -210,3 +210,22 @@ def test_what_says_again_how_files_are_is_told_only_where_nothing_else_differs(t
     lone = [build(store, layered({**files, "p/SHA256SUMS": data})) for store, data in zip(stores, (b"1", b"2"), strict=True)]
     (only,) = Comparison(then=sides[0], now=sides[1]).run(*lone, "release")
     assert only.where[-1] == "p/SHA256SUMS"
+
+
+def test_what_a_config_says_again_is_told_once(tmp_path):
+    def config(base: str, **more: Any) -> dict[str, Any]:
+        return {"config": {"Labels": {media_types.BASE_NAME: base, **more}}, "history": [{"created_by": base}]}
+
+    stores = [Store.create(tmp_path / name) for name in "ab"]
+    made = []
+    for store, base in zip(stores, ("then", "now"), strict=True):
+        content = replace(layered({**FILES, "etc/base": base.encode()}), config=config(base, own=base))
+        image = store.manifest(build(store, content)).manifests[0]
+        (child,) = store.manifest(image).manifests
+        data = {**store.manifest(child).data, "annotations": {media_types.BASE_NAME: base}}
+        made.append(store.put_manifest(Manifest.build(data)))
+    sides = [Side(source=StoreEnd(store)) for store in stores]
+    found = list(Comparison(then=sides[0], now=sides[1]).run(*made, "image"))
+    assert [(item.where[-1], item.field) for item in found if item.field != "size"] == [
+        ("image", f"annotation {media_types.BASE_NAME}"), ("config", "config.Labels.own"), ("etc/base", "line 1"),
+    ]  # fmt: skip
