@@ -1,8 +1,8 @@
 """Looks into files for what gates ask about: secrets, programs, rights, and archives, also inside of one another.
 
 A file passes once. Up to a few MiB of it are held, more is put into a scratch file without a name. Archives are looked into
-as far as Python reads them (tar, zip, ar, and what gzip, bzip2 and xz made), to a depth, a number of files and a number of
-bytes that no honest archive has; what cannot be looked into is noted as such, and never passed over.
+(tar, zip, ar, cpio, rpm, and what gzip, bzip2, xz and, where there is libzstd, zstd made), to a depth, a number of files and a
+number of bytes that no honest archive has; what cannot be looked into is noted as such, and never passed over.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import bz2
 import gzip
 import hashlib
 import lzma
+import stat
 import struct
 import tarfile
 import tempfile
@@ -23,7 +24,10 @@ from typing import IO, Any, BinaryIO, Final, cast
 
 from nexus_oci.errors import ArchiveError
 from nexus_oci.oci.ar import ar_members
+from nexus_oci.oci.cpio import MAGICS, RPM, Readable, cpio_members, skip_to_payload
 from nexus_oci.oci.tar_header import Entry, Kind
+from nexus_oci.pipeline.zstd import MAGIC as ZSTD
+from nexus_oci.pipeline.zstd import ZstdFile
 from nexus_oci.sbom.model import shown_path
 from nexus_oci.staging.licences import go_build
 from nexus_oci.staging.secrets import scan_bytes, scan_file
@@ -53,17 +57,13 @@ PROGRAMS: Final = (
 )
 """How a program begins: Linux, Windows, and macOS in either order of bytes and as several in one. A Java class begins so too."""
 _CLOSED: Final = {
-    b"\x28\xb5\x2f\xfd": "zstd",
     b"\x04\x22\x4d\x18": "lz4",
     b"7z\xbc\xaf\x27\x1c": "7z",
     b"Rar!": "rar",
-    b"\xed\xab\xee\xdb": "rpm",
     b"MSCF": "cabinet",
     b"xar!": "xar",
     b"hsqs": "squashfs",
     b"\xd0\xcf\x11\xe0": "OLE (msi)",
-    b"070701": "cpio",
-    b"070702": "cpio",
     b"070707": "cpio",
 }
 """How archives begin that are not looked into here."""
@@ -221,7 +221,23 @@ class Inspector:
             content.seek(0)
             for name, data in ar_members(iter(lambda: content.read(_PIECE), b""), about.path):
                 self._inner(SeenFile(path=f"{about.path}!{name}", mode=0o644), _Chunks(data), depth)
-        elif opened := _decompressed(content, head):
+        elif head.startswith(RPM):
+            self._deeper(depth)
+            content.seek(0)
+            skip_to_payload(content)
+            payload = content.tell()
+            magic = content.read(_HEAD)
+            content.seek(payload)
+            opened = _decompressed(content, magic)
+            if opened is None:
+                raise ArchiveError("the payload of the rpm package is of an unknown kind")
+            with closing(opened):
+                self._cpio(about, opened, depth)
+        elif head.startswith(MAGICS):
+            self._deeper(depth)
+            content.seek(0)
+            self._cpio(about, content, depth)
+        elif opened := _decompressed(_at_start(content), head):
             self._deeper(depth)
             with closing(opened):
                 self._inner(SeenFile(path=f"{about.path}!{_stem(about.path)}", mode=0o644), opened, depth)
@@ -240,6 +256,12 @@ class Inspector:
                     self._inner(inner, data, depth)
                 elif member.islnk() and _has_rights(inner):
                     self.seen.files.append(inner)
+
+    def _cpio(self, about: SeenFile, content: Readable, depth: int) -> None:
+        for member in cpio_members(content):
+            if stat.S_ISREG(member.mode):
+                name = shown_path(member.name.removeprefix("./"))
+                self._inner(SeenFile(path=f"{about.path}!{name}", mode=member.mode & 0o7777), member, depth)
 
     def _zip(self, about: SeenFile, content: IO[bytes], depth: int) -> None:
         with zipfile.ZipFile(content) as archive:
@@ -300,7 +322,7 @@ def _stem(path: str) -> str:
     base, dot, ending = name.rpartition(".")
     if ending in ("tgz", "tbz2", "txz"):
         return f"{base}.tar"
-    return base if dot and ending in ("gz", "bz2", "xz", "lzma") else f"{name}.content"
+    return base if dot and ending in ("gz", "bz2", "xz", "lzma", "zst") else f"{name}.content"
 
 
 def _is_zip(content: IO[bytes], size: int) -> bool:
@@ -312,9 +334,15 @@ def _is_zip(content: IO[bytes], size: int) -> bool:
     return zipfile.is_zipfile(content)
 
 
-def _decompressed(content: IO[bytes], head: bytes) -> Any:
-    """What a compressed file unpacks to, as a file; None for any other file."""
+def _at_start(content: IO[bytes]) -> IO[bytes]:
     content.seek(0)
+    return content
+
+
+def _decompressed(content: IO[bytes], head: bytes) -> Any:
+    """What a file that is compressed from here on unpacks to, as a file; None for any other file."""
+    if head.startswith(ZSTD):
+        return ZstdFile(content)
     if head.startswith(b"\x1f\x8b\x08"):
         return gzip.GzipFile(fileobj=content, mode="rb")
     if head.startswith(b"BZh") and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):

@@ -22,6 +22,7 @@ from nexus_oci.definition.nexus_model import TIERS
 from nexus_oci.oci import media_types
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, canonical_json, digest_of
+from nexus_oci.pipeline import zstd
 from nexus_oci.pipeline.attached import in_store
 from nexus_oci.pipeline.engine_marks import defined
 from nexus_oci.pipeline.policy_facts import VERSION, Gathered, gather, release_subjects
@@ -111,7 +112,7 @@ def facts_of(source: Source, root: Descriptor, standard: Standard) -> Gathered:
     definition = standard.definition
     own = definition.distributions if definition else ()
     about = {
-        "version": [VERSION, __version__],
+        "version": [VERSION, __version__, zstd.is_there()],
         "root": root.digest,
         "manifests": sorted(subject.digest for subject in subjects),
         "allowed": {one.distribution: dict(one.secrets.allow) for one in own},

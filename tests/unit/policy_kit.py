@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gzip
 import io
 import struct
 import tarfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,7 @@ AMD64 = Platform.parse("linux/amd64")
 EPOCH = 1_800_000_000
 DAY = 86_400
 SECRET = (
-    b"-----BEGIN PRIVATE KEY-----\n"
-     b"MC4CAQAwBQYDK2VwBCIEIJ8a7Wc5n3Q1xT0vYlQbR2dKfUo9sZeHmPpNqLwXyEtA"
-     b"\n-----END PRIVATE KEY-----\n"
+    b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ8a7Wc5n3Q1xT0vYlQbR2dKfUo9sZeHmPpNqLwXyEtA\n-----END PRIVATE KEY-----\n"
 )
 
 
@@ -73,6 +72,32 @@ def deb(files: Files) -> bytes:
     for name, data in members.items():
         out += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
     return out
+
+
+def zstd(data: bytes) -> bytes:
+    """A zstd frame, made by the library that is unpacked with."""
+    library = ctypes.CDLL("libzstd.so.1")
+    library.ZSTD_compressBound.restype = library.ZSTD_compress.restype = ctypes.c_size_t
+    out = ctypes.create_string_buffer(library.ZSTD_compressBound(ctypes.c_size_t(len(data))))
+    size = library.ZSTD_compress(out, ctypes.c_size_t(len(out)), data, ctypes.c_size_t(len(data)), 3)
+    return out.raw[:size]
+
+
+def cpio(files: Files) -> bytes:
+    """An archive of the new ASCII form (cpio(5))."""
+    out = b""
+    for name, given in (*files.items(), ("TRAILER!!!", Entry(mode=0))):
+        entry = given if isinstance(given, Entry) else Entry(data=given)
+        fields = (1, 0o100000 | entry.mode, 0, 0, 1, 0, len(entry.data), 0, 0, 0, 0, len(name) + 1, 0)
+        head = b"070701" + b"".join(b"%08x" % number for number in fields) + name.encode() + b"\0"
+        out += head + bytes(-len(head) % 4) + entry.data + bytes(-len(entry.data) % 4)
+    return out
+
+
+def rpm(files: Files, compress: Callable[[bytes], bytes]) -> bytes:
+    """What holds a payload as an rpm package does: a lead, two headers, and the compressed archive."""
+    header = b"\x8e\xad\xe8\x01" + bytes(4) + struct.pack(">II", 1, 5) + bytes(16) + b"12345"
+    return b"\xed\xab\xee\xdb" + bytes(92) + header + bytes(3) + header + compress(cpio(files))
 
 
 def elf(body: bytes = b"engine") -> bytes:

@@ -13,7 +13,7 @@ import pytest
 
 from nexus_oci.pipeline import inspection
 from nexus_oci.pipeline.inspection import Inspector, Seen, SeenFile
-from tests.unit.policy_kit import SECRET, Entry, capability, deb, elf, go_program, tar, zipped
+from tests.unit.policy_kit import SECRET, Entry, capability, cpio, deb, elf, go_program, rpm, tar, zipped, zstd
 
 WRAPS: dict[str, Callable[[bytes], bytes]] = {
     "x.tar": lambda data: tar({"in/file": data}),
@@ -26,6 +26,11 @@ WRAPS: dict[str, Callable[[bytes], bytes]] = {
     "x.deb": lambda data: deb({"usr/bin/file": data}),
     "x.gz": gzip.compress,
     "x.xz": lzma.compress,
+    "x.tar.zst": lambda data: zstd(tar({"in/file": data})),
+    "x.zst in two frames": lambda data: zstd(data[:40]) + zstd(data[40:]),
+    "x.cpio": lambda data: cpio({"./in/file": data}),
+    "x.rpm": lambda data: rpm({"./usr/bin/file": data}, gzip.compress),
+    "x.rpm of today": lambda data: rpm({"./usr/bin/file": data}, zstd),
     "self-extracting": lambda data: elf(b"stub") + zipped({"file": data}),
     "x.tar.gz in x.zip in x.deb": lambda data: deb({"a.zip": zipped({"b.tar.gz": gzip.compress(tar({"c/file": data}))})}),
 }
@@ -88,9 +93,13 @@ def test_the_mode_of_a_file_in_a_zip_counts() -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"\x28\xb5\x2f\xfd" + bytes(100), "zstd is not unpacked here"),
+        (b"\x28\xb5\x2f\xfd" + b"\xff" * 100, "the zstd data is damaged"),
+        (zstd(bytes(range(256)) * 4000)[:-30], "the zstd data is cut"),
+        (cpio({"x": b"y" * 100})[:-200], "the archive is cut"),
+        (cpio({"x": b"y"}).replace(b"070701", b"070701zzzzzzzz", 1), "cannot be read"),
+        (rpm({"x": b"y"}, lambda _: b"neither"), "the payload of the rpm package is of an unknown kind"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(100), "7z is not unpacked here"),
-        (b"\xed\xab\xee\xdb" + bytes(100), "rpm is not unpacked here"),
+        (b"\xed\xab\xee\xdb" + bytes(200), "a header of the rpm package cannot be read"),
         (b"\xd0\xcf\x11\xe0" + bytes(100), "OLE"),
         (gzip.compress(b"x" * 10_000)[:-12], "Compressed file ended"),
         (gzip.compress(tar({"x": bytes(5000)})[:2000]), "unexpected end of data"),
@@ -102,6 +111,24 @@ def test_an_archive_that_cannot_be_looked_into_is_told_and_never_passed_over(dat
 
     told = [file.why for file in looked("x.bin", data).files if file.why]
     assert any(re.search(why, one) for one in told), told
+
+
+def test_a_large_zstd_file_is_unpacked_to_its_last_byte() -> None:
+    import random
+
+    data = random.Random(7).randbytes(300_000) + bytes(3_000_000) + SECRET
+    (found,) = looked("x.zst", zstd(data)).secrets
+    assert found.path == "x.zst!x"
+
+
+def test_without_libzstd_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nexus_oci.pipeline import zstd as module
+
+    data = zstd(b"x")
+    monkeypatch.setattr(module, "_library", lambda: None)
+    (found,) = looked("x.zst", data).files
+    assert "zstd is not unpacked here" in found.why
+    assert not module.is_there()
 
 
 def test_an_encrypted_zip_is_not_looked_into() -> None:

@@ -18,7 +18,7 @@ from nexus_oci.policy.judging import Verdict, judge
 from nexus_oci.policy.loading import load_policy
 from nexus_oci.release.image import ImageLayer
 from nexus_oci.transfer.store_end import StoreEnd
-from tests.unit.policy_kit import DAY, EPOCH, ROOT, SECRET, Entry, Kit, capability, deb, elf, go_program, tar, zipped
+from tests.unit.policy_kit import DAY, EPOCH, ROOT, SECRET, Entry, Kit, capability, deb, elf, go_program, rpm, tar, zipped, zstd
 
 TODAY = date(2027, 1, 20)
 ENGINE = go_program("shop.example/engine", b"the engine itself")
@@ -99,10 +99,11 @@ def test_a_later_layer_that_makes_a_file_setuid_is_found(kit: Kit) -> None:
     assert [gate for gate, _ in refused(kit)] == ["setuid-files"]
 
 
-@pytest.mark.parametrize("kind", ["deb", "tar.gz"])
+@pytest.mark.parametrize("kind", ["deb", "tar.gz", "tar.zst", "rpm"])
 def test_a_setuid_file_that_a_package_installs_is_refused(kit: Kit, kind: str) -> None:
     files = {"usr/bin/su": Entry(data=b"x", mode=0o4755)}
-    data = deb(files) if kind == "deb" else gzip.compress(tar(files))
+    made = {"deb": deb(files), "tar.gz": gzip.compress(tar(files)), "tar.zst": zstd(tar(files)), "rpm": rpm(files, zstd)}
+    data = made[kind]
     kit.artifact("runtime", kind, f"shop.{kind}", data, kit.image("runtime", GOOD))
     assert [gate for gate, _ in refused(kit)] == ["setuid-files"]
 
