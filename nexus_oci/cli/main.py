@@ -24,7 +24,7 @@ from nexus_oci.errors import NexusError
 DEBUG = "NEXUS_OCI_DEBUG"
 """The environment variable that asks for tracebacks."""
 VERBS = {
-    "check": "Check the definition and say everything that is wrong with it.",
+    "check": "Check the definition, or with --policy what would be released, and say everything that is wrong.",
     "plan": "Show the steps that a build would take, and why.",
     "build": "Build the distributions into the store.",
     "test": "Install, start, check, upgrade and remove each package in containers with systemd.",
