@@ -204,7 +204,7 @@ def test_every_kind_of_key_signs(kind: str) -> None:
     made = sign_descriptor(signer, SUBJECT, now=NOW)
     assert decoded(json.loads(made)["protected"])["alg"] == kind
     assert read_envelope(made).is_of(SUBJECT)
-    assert "0x" not in repr(signer)
+    assert "PrivateKey" not in repr(signer)
 
 
 def test_a_key_in_a_device_signs_where_it_is_over_p256() -> None:
