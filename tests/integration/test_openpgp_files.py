@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -169,14 +170,16 @@ def test_helm_and_we_say_the_same_of_a_chart_on_disk_and_in_a_registry(
     (tmp_path / "pulled").mkdir()
     pull = ("pull", f"oci://{place}/charts/{NAME}", "--version", "1.0.0", "--plain-http", "-d", tmp_path / "pulled")
     (dist / "SHA256SUMS").unlink()
-    verdicts = {
-        "helm verify": helm("verify", "--keyring", trusted.keyring, file),
-        "helm pull --verify": helm(*pull, "--verify", "--keyring", trusted.keyring),
-        "nexus-oci verify FILE": nexus("verify", file, *with_key),
-        "nexus-oci verify DIST": nexus("verify", dist, *with_key),
-        "nexus-oci verify RELEASE": nexus("verify", json.loads(pushed.out)["release"], "--plain-http", *with_key),
-        "nexus-oci verify CHART": nexus("verify", f"{place}/charts/{NAME}:1.0.0", "--plain-http", *with_key),
+    asked = {
+        "helm verify": (helm, "verify", "--keyring", trusted.keyring, file),
+        "helm pull --verify": (helm, *pull, "--verify", "--keyring", trusted.keyring),
+        "nexus-oci verify FILE": (nexus, "verify", file, *with_key),
+        "nexus-oci verify DIST": (nexus, "verify", dist, *with_key),
+        "nexus-oci verify RELEASE": (nexus, "verify", json.loads(pushed.out)["release"], "--plain-http", *with_key),
+        "nexus-oci verify CHART": (nexus, "verify", f"{place}/charts/{NAME}:1.0.0", "--plain-http", *with_key),
     }
+    with ThreadPoolExecutor(3) as pool:
+        verdicts = dict(zip(asked, pool.map(lambda words: words[0](*words[1:]), asked.values()), strict=True))
     wrong = {name: each for name, each in verdicts.items() if (each.code == 0) != (case in ("good", "by gpg"))}
     assert not wrong
     assert {each.code for name, each in verdicts.items() if name.startswith("nexus")} == {0 if case in ("good", "by gpg") else 4}
