@@ -116,6 +116,9 @@ def command(
         )
         signers = _check_sums(folder, trust, result, shallow=shallow)
         verdict = _held_to(console, tier, source, root, result) if tier and not result.faults else None
+    result.steps.append(f"7. it was held to the policy of the tier {tier}" if verdict else "7. it was held to no policy")
+    if verbose:
+        console.say(result.steps[-1])
     _report(console, target, root, result, signers, verdict)
 
 

@@ -13,15 +13,13 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from nexus_oci.errors import NexusError, NotFoundError, VerificationError
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
-from nexus_oci.pipeline.subjects import ARTIFACT_TYPES
+from nexus_oci.pipeline.subjects import ARTIFACT_TYPES, DEEPEST
 from nexus_oci.transfer.ends import BlobStream, Source
 
 MOST_MANIFESTS = 20_000
 """Manifests that one verification reads at most."""
 MOST_MANIFEST_BYTES = 64 << 20
 """Bytes of all of them together. A release of 600 manifests has half a MiB."""
-DEEPEST = 16
-"""Indexes inside indexes."""
 _HINT = "no release is like that; whoever may write to this place tries to keep its readers busy"
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from nexus_oci.errors import VerificationError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
 from nexus_oci.transfer.ends import Source
 
+DEEPEST = 16
+"""Indexes inside indexes."""
 RELEASES = "releases"
 """The repository, below a namespace, of release indexes and of everything below them."""
 ARTIFACT_TYPES = frozenset(artifact_type for artifact_type, _ in media_types.ARTIFACTS.values())
@@ -89,9 +92,20 @@ class _Gathering:
         return tuple(self._found.values())
 
     def _add(
-        self, manifest: Manifest, repository: str, distribution: str | None, *, pinned: bool, tag: str | None = None
+        self,
+        manifest: Manifest,
+        repository: str,
+        distribution: str | None,
+        *,
+        pinned: bool,
+        tag: str | None = None,
+        depth: int = 0,
     ) -> None:
         """A manifest and all below it; one that was met in another repository belongs to both."""
+        if depth > DEEPEST:
+            raise VerificationError(
+                f"{manifest.descriptor.digest} is in indexes more than {DEEPEST} deep", why="no release nests like that"
+            )
         distribution = manifest.annotations.get(media_types.DISTRIBUTION, distribution)
         digest = manifest.descriptor.digest
         known = self._found.get(digest)
@@ -105,7 +119,7 @@ class _Gathering:
         else:
             self._found[digest] = replace(known, repositories=(*known.repositories, repository), tagged=(*known.tagged, *tagged))
         for child in manifest.manifests:
-            self._add(self._source.manifest(child), repository, distribution, pinned=True, tag=tag)
+            self._add(self._source.manifest(child), repository, distribution, pinned=True, tag=tag, depth=depth + 1)
 
     def _add_artifact(self, manifest: Manifest, repository: str, *, pinned: bool) -> None:
         """An artifact is where its subject is."""

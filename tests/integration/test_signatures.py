@@ -446,19 +446,33 @@ def test_attacks_are_refused(
     assert refusals(field, cosign, skopeo) == expected
 
 
-def test_a_tag_that_is_re_pointed_between_two_questions_changes_nothing(field: Field) -> None:
-    """What is verified is what the tag named when it was asked, once."""
-    before = field.index
-    words = ("verify", f"{field.place}/engine:1.0.0", "--plain-http", "--key", public(field.key))
+def test_a_tag_that_is_re_pointed_between_two_questions_fools_nobody(field: Field, cosign: Cosign, skopeo: Skopeo) -> None:
+    """As soon as the tag was asked for, it leads elsewhere. cosign asks it again for its bundles, and refuses what it finds there."""
+    index, image = field.victims
+    name, pub = f"{field.place}/engine:1.0.0", public(field.key)
 
-    def repoint(_: Any) -> bool:
-        field.engine.tags["1.0.0"] = field.evil
-        return False
+    def after_the_first_question(verified: Callable[[], Outcome]) -> Outcome:
+        def repoint(_: Any) -> bool:
+            field.engine.tags["1.0.0"] = field.evil
+            return False
 
-    field.registry.fault("GET", rf"manifests/{before}", repoint)
-    assert f"verified {before}" in done(field.key.parent, *words)
-    assert field.engine.tags["1.0.0"] == field.evil
-    assert sum(seen.path.endswith("manifests/1.0.0") for seen in field.registry.seen if seen.method in ("GET", "HEAD")) == 1
+        field.engine.tags["1.0.0"] = index
+        field.registry.seen.clear()
+        field.registry.fault("GET", "sha256", repoint)
+        outcome = verified()
+        assert field.engine.tags["1.0.0"] == field.evil
+        return outcome
+
+    for bundle in (True, False):
+        outcome = after_the_first_question(lambda form=bundle: cosign.verify(name, pub, bundle=form))  # type: ignore[misc]
+        assert (outcome.code, index in outcome.out) == ((1, False) if bundle else (0, True)), outcome.err
+    outcome = after_the_first_question(lambda: skopeo.copy(name, pub))
+    copied = skopeo.container.exec_run(["sha256sum", "/tmp/copied/manifest.json"]).output.decode()
+    assert (outcome.code, copied.startswith(image.removeprefix("sha256:"))) == (0, True), outcome.err
+    words = ("verify", name, "--plain-http", "--key", pub)
+    outcome = after_the_first_question(lambda: nexus(field.key.parent, *words))
+    assert (outcome.code, f"verified {index}" in outcome.out) == (0, True), outcome.err
+    assert sum(seen.path.endswith("manifests/1.0.0") for seen in field.registry.seen) == 1
     assert nexus(field.key.parent, *words).code == 4
 
 

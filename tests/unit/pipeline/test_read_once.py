@@ -12,7 +12,8 @@ from nexus_oci.errors import NotFoundError, VerificationError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
-from nexus_oci.pipeline.read_once import DEEPEST, ReadOnce
+from nexus_oci.pipeline.read_once import ReadOnce
+from nexus_oci.pipeline.subjects import DEEPEST, subjects_of
 from nexus_oci.transfer.store_end import StoreEnd
 from tests.unit.cli.conftest import release
 
@@ -108,3 +109,7 @@ def test_indexes_may_nest_as_deep_as_the_limit(source: Counting) -> None:
     top = source.store.put_manifest(Manifest.build({**data, "manifests": [top.to_json()]}))
     with pytest.raises(VerificationError, match="more than 16 deep"):
         ReadOnce(source).ahead(top, 2)
+    for _ in range(3):
+        top = source.store.put_manifest(Manifest.build({**data, "manifests": [top.to_json()]}))
+    with pytest.raises(VerificationError, match="more than 16 deep"):
+        subjects_of(source, top, "engine")
