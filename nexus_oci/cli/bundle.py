@@ -47,7 +47,7 @@ def command() -> None:
 @click.option("--part-size", metavar="SIZE", help="Cut it into parts of at most this size, as in 4.7GB or 650MiB.")
 @click.option("--parity", metavar="SHARE", help="Add parts so that this share of all (10%), or this many (2), may be lost.")
 @click.option("--include-program", is_flag=True, help="Carry this program for the other side, for the Python that runs it here.")
-@click.option("--registry-image", metavar="REF|LAYOUT", help="Carry a registry's image, to be started from the bundle.")
+@click.option("--registry-image", metavar="REF|FILE", help="Carry a registry's image: from a registry, a layout, `docker save`.")
 @click.option(
     "--name", "prefix", metavar="HOST/NAMESPACE", help="What images are called. Default: where they are, or `registry`."
 )
@@ -102,7 +102,7 @@ def create(
             held=read_site_inventory(since_inventory) if since_inventory else None,
             part_size=parse_size(part_size) if part_size else None,
             parity=parity,
-            registry_image=_registry_image(console, registry_image, registries) if registry_image else None,
+            registry_image=_registry_image(console, registry_image, registries, stack) if registry_image else None,
             program=program,
             signer=read_signer(console, key, passphrase_file) if key else None,
             jobs=jobs,
@@ -163,19 +163,20 @@ def _published(console: Console, target: str | None) -> str:
     return load(console.directory, defaults=default_folder()).registry or ""
 
 
-def _registry_image(console: Console, target: str, registries: Access) -> Origin:
+def _registry_image(console: Console, target: str, registries: Access, stack: contextlib.ExitStack) -> Origin:
+    """The image out of a layout, an archive, which is kept in a temporary layout until the bundle is made, or a registry."""
     from nexus_oci.cli.session import find_store
     from nexus_oci.oci.reference import Reference
     from nexus_oci.pipeline.bundle_origin import origin_in_registry
-    from nexus_oci.pipeline.carried_image import origin_in_layout
+    from nexus_oci.pipeline.carried_image import origin_in_layout, read_archive
 
     path = Path(target)
-    if path.is_dir() or path.is_file():
-        store = find_store(console, target) if path.is_dir() else None
-        if store is None:
-            raise UsageError(
-                f"{target} is no image layout", hint="name a folder with an oci-layout, or a reference in a registry"
-            )
+    if path.is_file():
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="nexus-oci-image-"))
+        return origin_in_layout(read_archive(path, Path(folder) / "oci"))
+    if path.is_dir():
+        store = find_store(console, target)
+        assert store is not None  # noqa: S101  a folder is a store, or an error was raised
         return origin_in_layout(store)
     return origin_in_registry(Reference.parse(target), registries)
 

@@ -71,7 +71,7 @@ def _zipped(data: bytes) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-def _layer(store: Store, name: str, size: int) -> ImageLayer:
+def image_layer(store: Store, name: str, size: int) -> ImageLayer:
     tar = _tarred({name: random.Random(name).randbytes(size)})
     blob = store.put(_zipped(tar), media_types.LAYER_GZIP)
     return ImageLayer(descriptor=blob, diff_id=digest_of(tar), created_by=name)
@@ -82,7 +82,7 @@ def make_release(store: Store, version: str, *, app: str, size: int) -> Descript
     labels = {media_types.VERSION: version, media_types.CREATED: "2026-01-01T00:00:00Z"}
     images = []
     for platform in PLATFORMS:
-        layers = [_layer(store, f"base-{platform.slug}", size), _layer(store, f"{app}-{platform.slug}", size)]
+        layers = [image_layer(store, f"base-{platform.slug}", size), image_layer(store, f"{app}-{platform.slug}", size)]
         config = {"Cmd": ["/app"], "Labels": {}}
         images.append(store_image(store, platform=platform, config=config, layers=layers, labels={}, epoch=1))
     index = store_index(store, images, {media_types.DISTRIBUTION: "runtime"})

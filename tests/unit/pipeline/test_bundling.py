@@ -1,22 +1,28 @@
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
 import json
+import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from nexus_oci.bundle.opened import Bundle
-from nexus_oci.errors import NotFoundError, UsageError, VerificationError
+from nexus_oci.errors import ArchiveError, NotFoundError, UsageError, VerificationError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Platform
 from nexus_oci.pipeline.bundle_checks import believe_bundle, check_bundle
+from nexus_oci.pipeline.carried_image import origin_in_layout, read_archive
 from nexus_oci.pipeline.load import MissingBaseError, load_to_store
 from nexus_oci.pipeline.site_inventory import read_site_inventory, store_inventory
+from nexus_oci.release.image import store_image
 from nexus_oci.trust.keys import generate
 from nexus_oci.trust.verification import Trust, TrustedKey
-from tests.support.bundles import PREFIX, Maker, maker
+from tests.support.bundles import PLATFORMS, PREFIX, Maker, image_layer, maker
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -220,14 +226,63 @@ def test_parity_without_parts_is_refused(made: Maker) -> None:
         made.bundle(made.release(), parity="10%")
 
 
+def _saved(config: dict[str, object], layers: dict[str, bytes]) -> bytes:
+    """What an old `docker save` writes."""
+    buffer = io.BytesIO()
+    manifest = [{"Config": "config.json", "RepoTags": ["example.org/registry:2"], "Layers": list(layers)}]
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in {
+            **layers,
+            "config.json": json.dumps(config).encode(),
+            "manifest.json": json.dumps(manifest).encode(),
+        }.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def test_a_registry_image_out_of_a_saved_archive(tmp_path: Path) -> None:
+    tar, packed = bytes(10240), gzip.compress(bytes(20480), mtime=0)
+    diff_ids = ["sha256:" + hashlib.sha256(data).hexdigest() for data in (tar, bytes(20480))]
+    config = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+    (tmp_path / "saved.tar").write_bytes(_saved(config, {"a/layer.tar": tar, "b/layer.tar": packed}))
+    found = origin_in_layout(read_archive(tmp_path / "saved.tar", tmp_path / "oci"))
+    assert list(found.names) == ["registry:2"]
+    manifest = found.source.manifest(found.root)
+    assert [layer.media_type for layer in manifest.layers] == [media_types.LAYER_GZIP] * 2
+    assert manifest.layers[1].digest.hex == hashlib.sha256(packed).hexdigest()
+    (tmp_path / "changed.tar").write_bytes(_saved(config, {"a/layer.tar": bytes(512), "b/layer.tar": packed}))
+    with pytest.raises(ArchiveError, match="holds no image") as refused:
+        read_archive(tmp_path / "changed.tar", tmp_path / "other")
+    assert "not what the image's config says" in str(refused.value)
+
+
+def test_a_registry_image_out_of_an_archived_layout(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "layout")
+    image = store_image(store, platform=PLATFORMS[0], config={}, layers=[image_layer(store, "registry", 500)], labels={}, epoch=1)
+    store.replace_tags({"2": image})
+    with tarfile.open(tmp_path / "layout.tar", "w") as archive:
+        for name in ("oci-layout", "index.json", "blobs"):
+            archive.add(store.root / name, arcname=name)
+    found = origin_in_layout(read_archive(tmp_path / "layout.tar", tmp_path / "read"))
+    assert found.root.digest == image.digest and list(found.names) == ["registry:2"]
+    for junk in (b"", b"no tar", _saved({}, {})):
+        (tmp_path / "junk.tar").write_bytes(junk)
+        with pytest.raises(ArchiveError, match="holds no image"):
+            read_archive(tmp_path / "junk.tar", tmp_path / "junk")
+
+
 def test_a_registry_image_comes_along_for_docker(made: Maker) -> None:
-    from nexus_oci.pipeline.carried_image import origin_in_layout
-    from nexus_oci.release.image import store_image
-    from tests.support.bundles import _layer
 
     layout = Store.create(made.folder / "registry")
     image = store_image(
-        layout, platform=Platform.parse("linux/amd64"), config={}, layers=[_layer(layout, "registry", 500)], labels={}, epoch=1
+        layout,
+        platform=Platform.parse("linux/amd64"),
+        config={},
+        layers=[image_layer(layout, "registry", 500)],
+        labels={},
+        epoch=1,
     )
     layout.replace_tags({"registry:2": image})
     with made.opened(made.release(), registry_image=origin_in_layout(layout)) as bundle:
