@@ -96,11 +96,12 @@ class BlobWriter:
         with disk_errors(f"finishing blob {digest.short}"):
             os.fchmod(self._file.fileno(), 0o644)
             os.fsync(self._file.fileno())
-            self._file.close()
-            os.utime(self._path, (_STAMP, _STAMP))
+            os.utime(self._file.fileno(), (_STAMP, _STAMP))
             target = self._store.path(digest)
             target.parent.mkdir(parents=True, exist_ok=True)
             self._path.rename(target)
+            # Only now: who sweeps takes what is old, as the stamp says this is, and not locked.
+            self._file.close()
         return Descriptor(media_type=media_type, digest=digest, size=self._size)
 
     def restart(self) -> None:

@@ -252,3 +252,17 @@ def test_a_store_that_may_not_be_written_to_says_so(store: Store, monkeypatch: p
     monkeypatch.setattr(fcntl, "flock", refused)
     with pytest.raises(StoreError, match="failed while locking the store"):
         store.tag("a", index().descriptor)
+
+
+def test_a_sweep_just_before_a_blob_is_named_leaves_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.rename
+
+    def swept(path: Path, target: Path) -> Path:
+        Store.create(store.root)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", swept)
+    with store.writer() as writer:
+        writer.write(b"data")
+        blob = writer.commit("x/y")
+    assert store.read(blob) == b"data"
