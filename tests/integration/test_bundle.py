@@ -215,6 +215,32 @@ def test_oras_docker_and_containerd_read_it(bundled: tuple[Site, Path, Descripto
         assert containerd.digest(name) == entry["digest"]
 
 
+def test_a_registry_comes_along_and_starts_from_the_bundle(site: Site, registry: str) -> None:
+    from tests.support.registry import registry_image
+
+    site.made.release()
+    with contextlib.closing(docker.from_env()) as client:
+        image, program = registry_image(client)
+        saved = site.folder / "registry.tar"
+        with saved.open("wb") as file:
+            for block in client.images.get(image).save(named=True):
+                file.write(block)
+        bundle = site.create("x.nexus", "--registry-image", saved)
+        name = next(
+            line.split()[1] for line in site.done("bundle", "inspect", bundle).splitlines() if line.startswith("registry ")
+        )
+        with bundle.open("rb") as file:
+            client.images.load(file)
+        try:
+            said = client.containers.run(f"{PREFIX}/{name}", ["--version"], entrypoint=[program], remove=True, stderr=True)
+            assert b"docker" in said or b"distribution" in said
+            assert client.images.get(f"{PREFIX}/{name}").id == client.images.get(image).id
+        finally:
+            for tag in (name, "engine:1.0.0"):
+                client.images.remove(f"{PREFIX}/{tag}", force=True)
+    assert not any(name in loaded for loaded in site.load(bundle, place_at(registry, "registry"))["names"])
+
+
 def test_one_platform_goes_where_a_registry_wants_all_of_an_index(site: Site, registry: str) -> None:
     site.made.release()
     bundle = site.create("arm.nexus", "--platform", "linux/arm64")
