@@ -67,35 +67,35 @@ def _count(
         checked.refusals += [reason for reason in reasons if reason is not None]
 
 
-def judge_certified(checked: Checked, bundle: CertifiedBundle, trust: Trust, repositories: Sequence[str], now: datetime) -> None:
+def judge_certified(checked: Checked, bundle: CertifiedBundle, trust: Trust, repositories: Sequence[str], now: datetime) -> bool:
     """Let a bundle with a certificate count, as a signature or as a statement of another type, or say why it does not."""
     reasons = {one: one.verifies(bundle) for one in trust.identities}
     makers = [one for one, reason in reasons.items() if reason is None]
     if not makers:
         known = "; ".join(f"{one.identity}: {reason}" for one, reason in reasons.items()) or "no identity is"
         checked.refusals.append(f"a signature ({KEYLESS}) is by no identity that is trusted here ({known})")
-        return
+        return False
     if f"sha256:{hashlib.sha256(makers[0].certificate_of(bundle)).hexdigest()}" in trust.revoked:
         checked.refusals.append(f"a certificate of {makers[0].identity} is revoked")
-        return
+        return False
     try:
         said = bundle.said.statement
     except VerificationError as error:
         checked.faults.append(f"{checked.name}: {error.what}, though {makers[0].name} signed it")
-        return
+        return False
     is_signature = said.predicate_type == SIGNATURE
     if checked.subject.digest not in said.subjects or (is_signature and len(said.subjects) > 1):
         named = ", ".join(said.subjects) or "nothing"
         checked.faults.append(
             f"{checked.name} has a signature ({KEYLESS}) by {makers[0].name} that is of {named}: it was moved here"
         )
-        return
-    _count_identity(checked, makers, None if is_signature else said.predicate_type, repositories, now)
+        return False
+    return _count_identity(checked, makers, None if is_signature else said.predicate_type, repositories, now)
 
 
 def _count_identity(
     checked: Checked, makers: Sequence[TrustedIdentity], predicate: str | None, repositories: Sequence[str], now: datetime
-) -> None:
+) -> bool:
     refusals = {one: one.refusal(repositories, checked.subject.distribution, now) for one in makers}
     accepted = [one for one, refusal in refusals.items() if refusal is None]
     if not accepted:
@@ -104,3 +104,4 @@ def _count_identity(
         checked.signers.append((KEYLESS, accepted[0]))
     else:
         checked.statements.append((predicate, accepted[0]))
+    return bool(accepted)

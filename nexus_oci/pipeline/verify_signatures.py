@@ -220,7 +220,8 @@ def _judge(subject: Subject, attached: Attached, trust: Trust, repositories: Seq
         for envelope in attached.envelopes:
             judge_envelope(checked, envelope, trust, repositories, now)
         for certified in attached.certified:
-            judge_certified(checked, certified, trust, repositories, now)
+            if judge_certified(checked, certified, trust, repositories, now):
+                _compare(checked, certified.said, None, trust)
     return checked
 
 

@@ -30,6 +30,8 @@ PREDICATE: Final = "dev.sigstore.bundle.predicateType"
 _CONTENT: Final = "dev.sigstore.bundle.content"
 _IN_TOTO: Final = "application/vnd.in-toto+json"
 _STATEMENT: Final = "https://in-toto.io/Statement/v1"
+_STATEMENTS: Final = (_STATEMENT, "https://in-toto.io/Statement/v0.1")
+"""What is read: `cosign attest` still writes version 0.1, whose fields here are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +65,10 @@ class Bundle:
 
     @cached_property
     def statement(self) -> Statement:
-        """What the signed bytes say; raises `VerificationError` where that is no statement, version 1."""
+        """What the signed bytes say; raises `VerificationError` where that is no statement, version 1 or 0.1."""
         try:
             data = json.loads(self.payload)
-            if data["_type"] != _STATEMENT or not isinstance(data["subject"], list):
+            if data["_type"] not in _STATEMENTS or not isinstance(data["subject"], list):
                 raise VerificationError(
                     "a bundle's statement is of an unknown version", why=f"it says {str(data['_type'])[:100]}"
                 )

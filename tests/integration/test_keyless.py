@@ -163,6 +163,29 @@ def test_what_cosign_signs_by_identity_is_accepted_here(project: Path, files: Pa
     assert signed(project, files, f"{place}/releases:1.0.0", "--plain-http")["added"] == 3  # the friendly name's
 
 
+def test_a_provenance_by_identity_names_the_builder(project: Path, files: Path, registry: str) -> None:
+    """What cosign attests by identity is judged as a statement by a key is."""
+    place = f"{registry}/attested"
+    assert nexus(project, "push", place, "--plain-http").code == 0
+    predicate = project / "provenance.json"
+    predicate.write_text(json.dumps({"buildDefinition": {}, "runDetails": {"builder": {"id": "https://ci.example/builder"}}}))
+    signed(project, files, f"{place}/engine:1.0.0", "--plain-http")
+    listed = json.loads(nexus(project, "--json", "verify", f"{place}/engine:1.0.0", "--plain-http", *believing(files)).out)
+    common = ("--trusted-root", str(files / "trusted_root.json"), "--signing-config", str(files / "signing_config.json"), "--yes", "--allow-http-registry")  # fmt: skip
+    for one in listed["signatures"]:
+        outcome = real_cosign().run(
+            "attest", "--identity-token", token(WHO, ISSUER), *common, "--type", "slsaprovenance1", "--predicate", str(predicate),
+            f"{place}/engine@{one['digest']}",
+        )  # fmt: skip
+        assert outcome.code == 0, outcome.err
+    words = ("verify", f"{place}/engine:1.0.0", "--plain-http", *believing(files), "--builder-id")
+    done = nexus(project, "--json", *words, "https://ci.example/builder")
+    assert done.code == 0, done.err
+    assert [len(one["statements"]) for one in json.loads(done.out)["signatures"]] == [1] * len(listed["signatures"])
+    refused = nexus(project, *words, "https://ci.example/another")
+    assert (refused.code, "was built by https://ci.example/builder" in refused.err) == (4, True), refused.err
+
+
 def test_without_the_public_instance_signing_says_so(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With names that nobody resolves, whatever network there is."""
 

@@ -128,9 +128,14 @@ class Transparency:
 
     log: Log = field(default_factory=Log)
     leaves: list[bytes] = field(default_factory=lambda: [hashlib.sha256(b"\0first").digest()])
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, body: bytes, moment: int | None = None) -> dict[str, Any]:
         """Note an entry; what Rekor answers."""
+        with self.lock:
+            return self._added(body, moment)
+
+    def _added(self, body: bytes, moment: int | None) -> dict[str, Any]:
         self.leaves.append(hashlib.sha256(b"\0" + body).digest())
         index, size = len(self.leaves) - 1, len(self.leaves)
         root = _root(self.leaves)

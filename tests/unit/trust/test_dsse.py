@@ -99,3 +99,15 @@ def test_the_artifact_refers_to_what_is_signed(tmp_path: Path) -> None:
         "dev.sigstore.bundle.predicateType": dsse.SIGNATURE,
         media_types.CREATED: "2026-01-01T00:00:00Z",
     }
+
+
+@pytest.mark.parametrize(("version", "read"), [("v1", True), ("v0.1", True), ("v2", False)])
+def test_statements_of_the_version_that_cosign_attests_with_are_read_too(version: str, *, read: bool) -> None:
+    body = json.loads(dsse.statement([DIGEST], "https://slsa.dev/provenance/v1", {}))
+    payload = json.dumps({**body, "_type": f"https://in-toto.io/Statement/{version}"}).encode()
+    bundle = dsse.Bundle(hint="", payload=payload, signature=b"")
+    if read:
+        assert bundle.statement.subjects == (DIGEST,)
+    else:
+        with pytest.raises(VerificationError, match="unknown version"):
+            _ = bundle.statement
