@@ -79,7 +79,7 @@ def run(*command: str) -> Took:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             output.seek(0)
-            sys.exit(f"{shlex.join(command)} failed: {output.read().decode(errors='replace')[-2000:]}")
+            raise RuntimeError(f"{shlex.join(command)[:300]} failed: {output.read().decode(errors='replace')[-2000:]}")
     return Took(seconds=took, processor=usage.ru_utime + usage.ru_stime, memory=usage.ru_maxrss / 1024)
 
 
@@ -125,7 +125,7 @@ def crane(source: str, sink: str) -> Took:
 
 
 def each_tag(program: str) -> Callable[[str, str], Took]:
-    """A peer that copies one tag a run: eight at a time."""
+    """A peer that copies one tag a run, one after the other: docker-registry takes a blob that two write at once for damaged."""
 
     def copy(source: str, sink: str) -> Took:
         tags = " ".join(f"1.{number}.0" for number in range(IMAGES))
@@ -134,7 +134,7 @@ def each_tag(program: str) -> Callable[[str, str], Took]:
             "regctl": f"{peer('regctl')} --host reg={source.partition('/')[0]},tls=disabled"
             f" --host reg={sink.partition('/')[0]},tls=disabled image copy {source}:TAG {sink}:TAG",
         }[program]
-        return run("sh", "-c", f"printf '%s\\n' {tags} | xargs -P 8 -I TAG {command}")
+        return run("sh", "-c", f"printf '%s\\n' {tags} | xargs -I TAG {command}")
 
     return copy
 
@@ -158,7 +158,7 @@ def skopeo() -> Iterator[Callable[[str, str], Took]]:
         )
         done = subprocess.run(["docker", "exec", name, "sh", "-c", script], capture_output=True, text=True, check=False)
         if done.returncode:
-            sys.exit(f"skopeo failed: {done.stdout[-2000:]}{done.stderr}")
+            raise RuntimeError(f"skopeo failed: {done.stdout[-2000:]}{done.stderr}")
         began, ended = map(float, done.stdout.split())
         return Took(seconds=ended - began)
 
@@ -170,7 +170,7 @@ def skopeo() -> Iterator[Callable[[str, str], Took]]:
 
 def table(title: str, results: dict[str, list[Took]], best_of: str = "the fastest peer") -> None:
     """Medians, and ratios to ours."""
-    medians = {name: statistics.median(took.seconds for took in tooks) for name, tooks in results.items()}
+    medians = {name: statistics.median(took.seconds for took in tooks) for name, tooks in results.items() if tooks}
     print(f"\n{title}")
     for name, seconds in medians.items():
         memory = [took.memory for took in results[name] if took.memory is not None]
@@ -193,7 +193,13 @@ def bench_images(store: Store, rounds: int, delay: float, programs: dict[str, Ca
                     ends = [source.host, sink.host]
                     if delay:
                         ends = [stack.enter_context(delayed(end, delay)) for end in ends]
-                    results[name].append(program(f"{ends[0]}/bench/images", f"{ends[1]}/bench/images"))
+                    try:
+                        results[name].append(program(f"{ends[0]}/bench/images", f"{ends[1]}/bench/images"))
+                    except RuntimeError as error:
+                        print(f"  {name}: {error}", flush=True)
+                        continue
+                    load = os.getloadavg()[0]
+                    print(f"  {name:<12} {results[name][-1].seconds:8.2f} s (load of this machine: {load:.0f})", flush=True)
     added = f", {delay * 1000:.0f} ms added to each request" if delay else ""
     table(f"{IMAGES} images between two registries{added}", results)
 

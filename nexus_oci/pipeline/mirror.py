@@ -185,6 +185,12 @@ def _open_destination(text: str, repository: str, access: Access) -> Place:
 def _folder(text: str) -> Path | None:
     """The store's folder that is meant; None for what is in a registry."""
     path = Path(text).expanduser()
+    if path.is_file():
+        raise UsageError(
+            f"{text} is a file",
+            why="a mirror goes between registries and stores",
+            hint="bring a bundle there with `nexus-oci load`",
+        )
     if (path / "oci" / "oci-layout").is_file():
         return path / "oci"
     host = text.partition("/")[0]

@@ -64,10 +64,14 @@ class BlobReader:
         return filled
 
     def skip_to(self, offset: int) -> None:
-        """Go on from `offset`, unread: for whoever has what is before it. Only at the beginning, and not with `verify`."""
-        if self._position or self._hash is not None:
-            raise ValueError("only a reader that does not verify can leave bytes out, and only at first")
-        if offset:
+        """Go on from `offset`, for whoever has what is before it; a reader that verifies has to read that all the same."""
+        if self._position:
+            raise ValueError("only what has not been read can be left out")
+        if self._hash is not None:
+            buffer = memoryview(bytearray(min(_PART, offset)))
+            while self._position < offset and self.readinto(buffer[: offset - self._position]):
+                pass
+        elif offset:
             self.close()
             self._position = offset
 

@@ -79,6 +79,13 @@ def test_a_place_is_not_mirrored_to_itself(run: RunProgram, project: Path) -> No
     assert (done.code, "different places" in done.err) == (2, True)
 
 
+def test_a_bundle_is_not_mirrored(run: RunProgram, project: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "x.nexus"
+    bundle.write_bytes(b"")
+    done = run("mirror", bundle, tmp_path / "one")
+    assert (done.code, "nexus-oci load" in done.err) == (2, True)
+
+
 def test_a_key_needs_its_certificate(run: RunProgram, project: Path, tmp_path: Path) -> None:
     key = tmp_path / "client.key"
     key.write_text("")

@@ -224,3 +224,12 @@ def test_a_large_blob_is_hashed_beside_the_reading(
     server.fault("GET", "blobs", alter(lambda data: data[:-1] + b"x"))
     with pytest.raises(VerificationError, match="is damaged"):
         read(client)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_what_one_has_is_left_out(server: FaultyRegistry, client: RegistryClient, verify: bool) -> None:
+    with client.open_blob("team/app", BLOB.descriptor, verify=verify) as reader:
+        reader.skip_to(600_000)
+        assert reader.read() == BLOB.data[600_000:]
+    ranges = [seen.headers.get("range") for seen in server.requests("GET", "blobs")]
+    assert ranges == ([None] if verify else [None, "bytes=600000-"])
