@@ -50,6 +50,12 @@ class Subject:
         """Whether it is a file or folder that this program made and writes back to disk."""
         return self.manifest.artifact_type in ARTIFACT_TYPES
 
+    @property
+    def is_chart(self) -> bool:
+        """Whether it is a Helm chart, by its config: whatever else it says that it is."""
+        config = self.manifest.config
+        return config is not None and config.media_type == media_types.HELM_CONFIG
+
 
 def is_release(manifest: Manifest) -> bool:
     """Whether a manifest is a release index."""

@@ -231,14 +231,14 @@ def _tell_signatures(told: Callable[[str], None], believed: Believed | None, res
 
 
 def _judge_charts(source: Source, root: Descriptor, believed: Believed, result: Verification) -> None:
-    from nexus_oci.pipeline.verify_openpgp import charts_verified, is_chart
-
     try:
-        subjects = [one for one in subjects_of(source, root, believed.repository) if is_chart(one)]
+        subjects = [one for one in subjects_of(source, root, believed.repository) if one.is_chart]
     except NexusError as error:
         result.faults.append(f"the charts could not be judged: {error.what}")
         return
     if believed.trust.certificates:
+        from nexus_oci.pipeline.verify_openpgp import charts_verified
+
         result.charts, faults = charts_verified(source, subjects, believed.trust, believed.prefix, believed.now)
         result.faults += faults
     elif any(layer.media_type == media_types.HELM_PROVENANCE for one in subjects for layer in one.manifest.layers):

@@ -84,19 +84,13 @@ def charts_verified(
     good: list[CheckedChart] = []
     faults: list[str] = []
     for subject in subjects:
-        if is_chart(subject):
+        if subject.is_chart:
             try:
                 good.append(_chart(source, subject, trust, prefix, now))
             except NexusError as error:
                 name = f"chart {subject.repositories[0]}@{subject.digest}"
                 faults.append(f"{name}: {error.what}" + (f": {error.why}" if error.why else ""))
     return good, faults
-
-
-def is_chart(subject: Subject) -> bool:
-    """Whether a manifest is that of a Helm chart."""
-    config = subject.manifest.config
-    return config is not None and config.media_type == media_types.HELM_CONFIG
 
 
 def _chart(source: Source, subject: Subject, trust: Trust, prefix: str, now: datetime) -> CheckedChart:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -230,3 +233,33 @@ def test_an_expired_key_a_revoked_key_and_a_revoked_digest_are_refused(run: RunP
     for words in (("--key", field.folder / "release.pub"), ()):
         ended = run("verify", name, "--plain-http", "--shallow", "--revoked", listed, *words)
         assert (ended.code, f"{deb} is revoked" in ended.err) == (4, True), ended.err
+
+
+def test_a_registry_is_read_without_the_libraries_that_only_writing_needs(field: Field) -> None:
+    """They take longer to load than a release takes to verify."""
+    code = (
+        "import sys; from nexus_oci.cli.main import main; sys.argv[0] = 'nexus-oci'\n"
+        "try: main()\nfinally: print(*sorted(name for name in sys.modules if '.' not in name), file=sys.stderr)"
+    )
+    words = ("-q", "verify", f"{field.registry.host}/team/releases:1.0.0", "--plain-http", "--shallow", "--key")
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, str(field.folder / "release.pub")],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    heavy = {
+        "oras",
+        "requests",
+        "urllib3",
+        "jsonschema",
+        "pydantic",
+        "yaml",
+        "jinja2",
+        "rich",
+        "docker",
+        "asyncio",
+        "tarfile",
+        "sigstore",
+    }
+    assert "cryptography" in done.stderr.split()
+    assert set(done.stderr.split()) & heavy == set()
