@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -98,16 +99,11 @@ def command(
         plan=dry_run,
         jobs=jobs,
     )
-    mirroring = Mirroring(wish)
-    try:
+    with contextlib.closing(Mirroring(wish)) as mirroring:
         if interval is None:
-            report = _run(console, mirroring)
-            _show(console, report)
-            _end(report)
+            _end(_show(console, _run(console, mirroring)))
         else:
             _watch(console, mirroring, interval)
-    finally:
-        mirroring.close()
 
 
 def _run(console: Console, mirroring: Mirroring) -> Report:
@@ -150,11 +146,11 @@ def _sum(report: Report) -> str:
     )
 
 
-def _show(console: Console, report: Report) -> None:
-    """The results, on stdout."""
+def _show(console: Console, report: Report) -> Report:
+    """The results, on stdout; the report again."""
     if console.as_json:
         console.data(report.to_json())
-        return
+        return report
     for destination in report.destinations:
         _show_pruned(console, destination)
         if report.plan:
@@ -164,6 +160,7 @@ def _show(console: Console, report: Report) -> None:
                 f" {one.manifests_sent} manifests), {human_size(one.bytes_mounted)} to mount ({one.blobs_mounted} blobs),"
                 f" {human_size(one.bytes_present)} there already ({one.blobs_present} blobs), {one.tags_written} names to write"
             )
+    return report
 
 
 def _show_pruned(console: Console, destination: Destination) -> None:

@@ -388,3 +388,28 @@ def test_progress_can_stop_an_upload(server: FaultyRegistry, client: RegistryCli
     with pytest.raises(KeyboardInterrupt):
         push(client, path, progress=stop)
     assert stored(server) is None
+
+
+@pytest.mark.parametrize("chunk_size", [16 * 1024, 64 * MIB], ids=["in pieces", "whole"])
+def test_an_upload_that_breaks_at_any_kilobyte_is_finished(
+    server: FaultyRegistry, make_client: ClientMaker, tmp_path: Path, chunk_size: int
+) -> None:
+    client = make_client(chunk_size=chunk_size)
+    for kilobyte in range(1, 48):
+        blob = Blob(f"{kilobyte} ".encode().ljust(48 * 1024, b"."))
+        path = blob.on_disk(tmp_path)
+        method = "PUT" if chunk_size > len(blob.data) else "PATCH"
+        server.fault(method, "uploads", reset_after(kilobyte * 1024 % chunk_size or 1024))
+        assert client.put_blob("team/app", blob.descriptor, lambda path=path: opener(path)) is Outcome.SENT  # type: ignore[misc]
+        assert server.repository("team/app").blobs[blob.descriptor.digest] == blob.data
+
+
+def test_an_upload_that_breaks_at_every_kilobyte_is_finished(
+    server: FaultyRegistry, make_client: ClientMaker, tmp_path: Path
+) -> None:
+    """The registry keeps what came, so that the work moves on from break to break."""
+    blob = Blob(bytes(range(256)) * 160)
+    path = blob.on_disk(tmp_path)
+    server.fault("PATCH", "uploads", *[reset_after(1024)] * 39)
+    assert make_client(chunk_size=32 * 1024).put_blob("team/app", blob.descriptor, lambda: opener(path)) is Outcome.SENT
+    assert server.repository("team/app").blobs[blob.descriptor.digest] == blob.data
