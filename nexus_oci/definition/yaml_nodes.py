@@ -225,6 +225,8 @@ class _Composer:
             return position, "found a tab; YAML is indented with spaces only"
         if "cannot start any token" in problem and found:
             return position, f"found {found!r} at the start of a value; put the value in quotes"
+        if "nesting depth" in problem:  # the library's own limit, which it may meet before a value is seen here
+            return position, f"is nested more than {MAX_DEPTH} levels deep"
         if "mapping values are not allowed" in problem:
             return position, "found a second ':' in one value, or a wrong indentation; put a text with ': ' in quotes"
         began = ""

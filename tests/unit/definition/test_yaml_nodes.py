@@ -90,13 +90,17 @@ def test_positions_count_characters_not_bytes(tmp_path: Path) -> None:
         (b"a: 0755\n", "1:4: found the unquoted number 0755, which YAML readers understand differently; write \"0755\" in quotes"),
         (b"a: 0x1F\n", "1:4: found the unquoted number 0x1F, which YAML readers understand differently; write \"0x1F\" in quotes"),
         (b"a: 1_000\n", "1:4: found the unquoted number 1_000, which YAML readers understand differently; write \"1_000\" in quotes"),
-        (b"a: " + b"[" * 5000, "1:53: is nested more than 50 levels deep"),
+        (b"a: " + b"[" * 500, "1:53: is nested more than 50 levels deep"),
         (b"a: &a [" + b"x," * 60 + b"]\nb: &b [" + b"*a," * 60 + b"]\nc: [*b, *b, *b]\n",
          "3:9: the file holds more than 10000 values, counting each alias as what it stands for"),
     ],
 )  # fmt: skip
 def test_what_no_definition_holds_is_refused_at_its_place(tmp_path: Path, data: bytes, expected: str) -> None:
     assert fault(tmp_path, data) == f"images/x.yaml:{expected}"
+
+
+def test_a_nesting_that_the_library_refuses_first_is_told_in_the_same_words(tmp_path: Path) -> None:
+    assert fault(tmp_path, b"a: " + b"[" * 5000).endswith(": is nested more than 50 levels deep")
 
 
 def test_an_alias_bomb_is_refused_before_it_unfolds(tmp_path: Path) -> None:
