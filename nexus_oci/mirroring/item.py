@@ -8,11 +8,13 @@ been written yet. 3. The parts are copied, the index first: the others are mount
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nexus_oci.errors import NexusError
+from nexus_oci.mirroring.joining import joined
 from nexus_oci.mirroring.planned import Planned
 from nexus_oci.mirroring.reduce import reduced
 from nexus_oci.mirroring.survey import Keep, ReadOnce, Survey, survey
@@ -220,13 +222,28 @@ class Item:
         self._graph(part, branches, part.surveyed.root, (), mount_from)
 
         def attach(entry: tuple[str, Descriptor]) -> None:
-            tag, descriptor = entry
             live = [branch for branch in branches if branch.failure is None]
-            with contextlib.suppress(NexusError):
-                if live and (lacking := Tee(live, self._settings.shared).without(tag, descriptor.digest)):
-                    self._graph(part, lacking, descriptor, (tag,), mount_from)
+            with contextlib.suppress(NexusError):  # every branch keeps its own
+                if live:
+                    self._attach(part, Tee(live, self._settings.shared), *entry, mount_from)
 
         Crew(self._settings.jobs).map(attach, part.surveyed.attached)
+
+    def _attach(self, part: _Part, tee: Tee, tag: str, image: Descriptor, mount_from: str | None) -> None:
+        """Bring what stands under a tag of cosign's; where the destination has some of its own, beside that."""
+        ours = part.source.manifest(image)
+        others = dict(tee.differing(tag, ours))
+        self._graph(part, [branch for branch, theirs in others.items() if theirs is None], image, (tag,), mount_from)
+        for branch, theirs in others.items():
+            if theirs is None:
+                continue
+            self._graph(part, [branch], image, (), mount_from)
+            if branch.failure is None:
+                both = joined(theirs, ours)
+                alone = Tee([branch], self._settings.shared)
+                alone.put_blob(both.config, lambda data=both.config_bytes: io.BytesIO(data), progress=lambda _: None)  # type: ignore[misc]
+                alone.put_manifest(both.manifest)
+                alone.tag(both.manifest, [tag])
 
     def _graph(
         self, part: _Part, branches: Sequence[Branch], root: Descriptor, tags: tuple[str, ...], mount_from: str | None

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from nexus_oci.errors import NexusError
 from nexus_oci.mirroring.hands import Hands
+from nexus_oci.mirroring.joining import has_all
 from nexus_oci.mirroring.ledger import Ledger
 from nexus_oci.mirroring.tally import Tally
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
@@ -27,7 +28,7 @@ _HANDS = 64
 """Destinations that are served at once; the others follow from what is kept for them."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Branch:
     """One destination of a copy: its number, its repository, and what is known to be there."""
 
@@ -114,6 +115,21 @@ class Tee:
         """The branches where a tag does not name that manifest."""
         found = self._each(lambda branch: None if _points(branch, name, digest) else branch)
         return [branch for branch in found if branch is not None]
+
+    def differing(self, name: str, image: Manifest) -> list[tuple[Branch, Manifest | None]]:
+        """The branches where what stands under a tag lacks layers of the image; with what stands there if that has others."""
+
+        def look(branch: Branch) -> list[tuple[Branch, Manifest | None]]:
+            if _points(branch, name, image.descriptor.digest):
+                return []
+            if branch.names[name] is None:
+                return [(branch, None)]
+            theirs = branch.repository.read(name)
+            if has_all(theirs, image):
+                return []
+            return [(branch, None if has_all(image, theirs) else theirs)]
+
+        return [one for found in self._each(look) for one in found]
 
     def _live(self) -> list[Branch]:
         return [branch for branch in self._branches if branch.failure is None]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,14 @@ from nexus_oci.errors import NotFoundError, RegistryError, VerificationError
 from nexus_oci.mirroring.reduce import for_platforms, for_tier
 from nexus_oci.mirroring.selection import Retention
 from nexus_oci.oci.store import Store
+from nexus_oci.oci.values import Descriptor
+from nexus_oci.registry.end import RegistryEnd
+from nexus_oci.transfer.copy import copy_graph
+from nexus_oci.transfer.store_end import StoreEnd
 from nexus_oci.transfer.store_place import StorePlace
 from tests.support.faulty_registry import LOOPBACK, FaultyRegistry, alter, answer, cut_answer
 from tests.unit.mirroring.kit import AMD64, Mirrors, content, make_release
+from tests.unit.transfer.graph import image
 
 pytestmark = LOOPBACK
 
@@ -85,6 +92,37 @@ def test_a_new_signature_of_an_old_release_is_all_that_is_sent(mirrors: Mirrors,
     assert mirrors.servers[1].repository("team/releases").tags[tag] == digest
     assert report.destinations[0].tally.manifests_sent == 1
     assert report.destinations[0].tally.tags_written == 1
+
+
+def signatures(store: Store, *texts: str) -> Descriptor:
+    """An image of some signatures, under cosign's tag or to be put there."""
+    layers = [replace(store.put(text.encode(), "text/plain"), annotations={"signature": text}) for text in texts]
+    return image(store, *layers)
+
+
+def test_signatures_of_a_site_stay_beside_those_of_the_source(mirrors: Mirrors, store: Store) -> None:
+    release = make_release(store, "1.0.0")
+    mirrors.publish(store, release)
+    source, site = (server.repository("team/releases") for server in mirrors.servers[:2])
+
+    def sign(number: int, *texts: str) -> None:
+        end = RegistryEnd(mirrors.place(number).client, "team/releases")
+        copy_graph(StoreEnd(store), end, signatures(store, *texts), tags=(release.signature_tag,))
+
+    def signed_there() -> list[str]:
+        raw = json.loads(site.manifests[site.tags[release.signature_tag]][1])
+        return [layer["annotations"]["signature"] for layer in raw["layers"]]
+
+    sign(0, "ours")
+    mirrors.run("1.0.0")
+    assert signed_there() == ["ours"]
+    sign(1, "ours", "the site's")
+    assert mirrors.run("1.0.0").destinations[0].counts == {"unchanged": 1}
+    sign(0, "ours", "ours, newer")
+    assert mirrors.run("1.0.0").destinations[0].counts == {"copied": 1}
+    assert signed_there() == ["ours", "the site's", "ours, newer"]
+    assert mirrors.run("1.0.0").destinations[0].counts == {"unchanged": 1}
+    assert source.tags[release.signature_tag] != site.tags[release.signature_tag]
 
 
 def test_a_plan_says_what_would_be_done_and_does_nothing(mirrors: Mirrors, store: Store) -> None:
