@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import platform as host
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nexus_oci import __version__
@@ -79,7 +81,9 @@ def assemble_release(
     outputs.append(Output(distribution=None, platform=None, format="release", path=f"oci:{tag}", descriptor=release))
     outputs += release_documents(project, store, release, sbom=sbom)
     before = _sums(store)
-    write_outputs(store, store.root.parent, outputs, {**metadata, "release": release.digest})
+    said = {**metadata, "release": release.digest}
+    folder = store.root.parent
+    write_outputs(store, folder, outputs, said if built.ran else as_before(folder, said))
     if _sums(store) != before:
         for name in (SUMS_SIGNATURE, SUMS_OPENPGP):
             (store.root.parent / name).unlink(missing_ok=True)
@@ -200,6 +204,23 @@ def _name(store: Store, tag: str, release: Descriptor, named: Sequence[Named], a
         names[f"{item.repository}:{item.tag}"] = item.descriptor
     kept, gone = surviving(store, names, artifacts)
     store.replace_tags(names, (*artifacts, *kept), without=gone)
+
+
+def as_before(folder: Path, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a build says that did nothing: what the last one said, where the two differ in how it went and in nothing else.
+
+    So files stay what they are, and signatures of their list stay good.
+    """
+    try:
+        last = json.loads((folder / "metadata.json").read_bytes())
+        went = {
+            "seconds": last["seconds"],
+            "lock": last["lock"],
+            "tools": {**metadata["tools"], "engine": last["tools"]["engine"]},
+        }
+    except (OSError, ValueError, LookupError, TypeError):
+        return metadata
+    return last if {**metadata, **went} == last else metadata
 
 
 def build_metadata(project: Project, *, engine: str | None, refreshed: Sequence[str], seconds: float) -> dict[str, Any]:

@@ -490,8 +490,8 @@ def test_a_build_signs_and_the_next_one_keeps_the_signatures(built: Project, key
     sums = (built.dist / "SHA256SUMS").read_bytes()
     built.done("build")
     assert (built.dist / "oci" / "index.json").read_bytes() == index
-    # The sums cover metadata.json, which says how long the build took: a signature stays exactly while they are the same.
-    assert (built.dist / "SHA256SUMS.sig").exists() == ((built.dist / "SHA256SUMS").read_bytes() == sums)
+    assert (built.dist / "SHA256SUMS").read_bytes() == sums
+    built.done("verify", "--offline", "--key", str(public(key)))
     built.done("push", place, "--plain-http")
     for name in ("engine:1.0.0", "runtime:1.0.0", "charts/nexus-engine:1.0.0", "releases:1.0.0"):
         assert cosign.verify(f"{place}/{name}", public(key), bundle=True).code == 0
