@@ -27,7 +27,8 @@ def _overlapping(data: Any) -> None:
 
 
 def _longer(data: Any) -> None:
-    data["contents"][0]["size"] += 1
+    root = next(one for one in data["contents"] if one["digest"] == data["release"]["digest"])
+    root["size"] += 1
 
 
 def _huge(data: Any) -> None:

@@ -3,12 +3,13 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from nexus_oci.bundle.layout import INVENTORY, SIGNATURE, header_of, padded
+from nexus_oci.bundle.layout import INVENTORY, SIGNATURE, entry_name, header_of, padded
 from nexus_oci.bundle.opened import Bundle, open_bundle
 from nexus_oci.errors import NexusError, NotFoundError, VerificationError
 from nexus_oci.oci.store import Store
@@ -205,3 +206,20 @@ def test_everything_that_is_wrong_is_reported_at_once(made: Maker) -> None:
     with open_bundle([path]) as bundle:
         report = check_bundle(bundle, trust(made), NOW)
     assert len(report.faults) == 3 and all(one.digest.hex in " ".join(report.faults) for one in places)
+
+
+def test_a_size_that_is_wrong_within_the_padding_is_found_by_the_digest(made: Maker) -> None:
+    root = made.release()
+    with made.opened(root, signed=False) as bundle:
+        inventory, path, start = bundle.inventory, made.folder / "one.nexus", padded(len(bundle.raw)) + 512
+        blob = next(one for one in inventory.contents if not one.is_manifest and 0 < one.size % 512 < 511)
+    contents = tuple(replace(one, size=one.size + 1) if one is blob else one for one in inventory.contents)
+    raw = replace(inventory, contents=contents).to_bytes()
+    assert padded(len(raw)) + 512 == start
+    whole = path.read_bytes()
+    at = whole.index(header_of(entry_name(blob.digest), blob.size))
+    whole = whole[:at] + header_of(entry_name(blob.digest), blob.size + 1) + whole[at + 512 :]
+    path.write_bytes(header_of(INVENTORY, len(raw)) + raw.ljust(padded(len(raw)), b"\0") + whole[start:])
+    with open_bundle([path]) as bundle:
+        faults = bundle.check_contents()
+    assert len(faults) == 1 and blob.digest.hex in faults[0]
