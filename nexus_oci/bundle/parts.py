@@ -22,9 +22,11 @@ import json
 import math
 import re
 import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from nexus_oci.errors import UsageError, VerificationError
 from nexus_oci.oci.values import Digest, canonical_json
@@ -33,7 +35,8 @@ MAGIC: Final = b"nexus-oci part\r\n"
 MEDIA_TYPE: Final = "application/vnd.nexus-oci.bundle.parts.v1+json"
 MOST_WITH_PARITY: Final = 256
 """Parts that the field of 2^8 elements can tell apart."""
-_MOST_PARTS: Final = 9999
+_MOST_PARTS: Final = 900
+"""Parts whose files can all be open at once."""
 _LARGEST_CHUNK: Final = 1 << 20
 _SMALLEST_CHUNK: Final = 4096
 _CHUNKS_A_PART: Final = 64
@@ -86,7 +89,7 @@ class PartPlan:
         """Bytes of one chunk."""
         return min(self.chunk_size, self.length(number) - row * self.chunk_size)
 
-    @property
+    @cached_property
     def hashes(self) -> int:
         """Bytes of the table."""
         return _HASH * sum(self.chunks(number) for number in range(1, self.count + 1))
@@ -112,7 +115,7 @@ class PartPlan:
             }
         )
 
-    @property
+    @cached_property
     def header_length(self) -> int:
         """Bytes of each part's header."""
         plain = _FIRST.size + _HASH + _LENGTH.size + _SLOT + len(self.describe(b"")) + self.hashes
@@ -209,8 +212,11 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
-def write_header(plan: PartPlan, table: bytes, signature: bytes) -> list[bytes]:
-    """The headers of all parts in order; raises `UsageError` for a signature that does not fit."""
+def write_headers(plan: PartPlan, table: bytes, signature: bytes) -> Iterator[bytes]:
+    """The headers of all parts in order, one after the other: that of a large bundle has megabytes.
+
+    Raises `UsageError` for a signature that does not fit.
+    """
     if len(signature) > _SLOT:
         raise UsageError(
             "the key's signatures are too long for a part's header", hint="sign with ECDSA, Ed25519 or RSA up to 4096"
@@ -218,11 +224,12 @@ def write_header(plan: PartPlan, table: bytes, signature: bytes) -> list[bytes]:
     description = plan.describe(table)
     common = _LENGTH.pack(len(description)) + signature.ljust(_SLOT) + description + table
     common = common.ljust(plan.header_length - _FIRST.size - _HASH, b"\0")
-    firsts = [_FIRST.pack(MAGIC, 1, number, plan.header_length) for number in range(1, plan.count + 1)]
-    return [first + hashlib.sha256(first + common).digest() + common for first in firsts]
+    for number in range(1, plan.count + 1):
+        first = _FIRST.pack(MAGIC, 1, number, plan.header_length)
+        yield first + hashlib.sha256(first + common).digest() + common
 
 
-def read_header(start: bytes, more: Any) -> Header | None:
+def read_header(start: bytes, more: Callable[[int], bytes]) -> Header | None:
     """The header at the start of a part; `more(size)` reads that many bytes from the part's beginning. None: damaged, or no part.
 
     Raises `VerificationError` for one of another version.
@@ -232,7 +239,7 @@ def read_header(start: bytes, more: Any) -> Header | None:
     magic, version, number, length = _FIRST.unpack(start[: _FIRST.size])
     if magic != MAGIC or not _FIRST.size + _HASH + _LENGTH.size + _SLOT < length <= _MOST_HEADER:
         return None
-    whole: bytes = more(length)
+    whole = more(length)
     first, hashed, common = whole[: _FIRST.size], whole[_FIRST.size : _FIRST.size + _HASH], whole[_FIRST.size + _HASH :]
     if len(whole) != length or hashlib.sha256(first + common).digest() != hashed:
         return None

@@ -252,36 +252,38 @@ def open_parts(paths: Iterable[Path]) -> PartStream:
 
 
 def _assembled(files: Sequence[OpenFile]) -> PartStream:
-    headers = {}
+    """The stream; of the headers, which may be large, only one is held."""
+    first: Header | None = None
+    numbers: dict[OpenFile, int] = {}
     for file in files:
-        header = read_header(file.pread(64, 0), lambda size, file=file: file.pread(size, 0))
-        if header is not None:
-            headers[file] = header
-    if not headers:
-        raise VerificationError(
-            f"no part of a bundle among {', '.join(file.path.name for file in files[:5])}",
-            why="every header is damaged, or these are other files",
-            hint="name the parts of one bundle, or get them again",
-        )
-    first = next(iter(headers.values()))
-    for file, header in headers.items():
-        if header.common != first.common:
+        header = read_header(file.pread(64, 0), file.beginning)
+        if header is None:
+            continue
+        numbers[file] = header.number
+        if first is None:
+            first = header
+        elif header.common != first.common:
             raise VerificationError(
                 "these parts are of different bundles",
                 why=f"{file.path.name} is of {header.plan.name} ({header.plan.bundle}), "
                 f"others of {first.plan.name} ({first.plan.bundle})",
                 hint="name the parts of one bundle",
             )
+    if first is None:
+        raise VerificationError(
+            f"no part of a bundle among {', '.join(file.path.name for file in files[:5])}",
+            why="every header is damaged, or these are other files",
+            hint="name the parts of one bundle, or get them again",
+        )
     found: dict[int, OpenFile] = {}
     stream = PartStream(first, found)
-    for file, header in headers.items():
-        found.setdefault(header.number, file)
+    for file, number in numbers.items():
+        found.setdefault(number, file)
     for file in files:
-        if file not in headers:
-            number = _recognised(stream, file)
-            if number is not None and number not in found:
-                found[number] = file
-                stream.headless.add(number)
+        known = None if file in numbers else _recognised(stream, file)
+        if known is not None and known not in found:
+            found[known] = file
+            stream.headless.add(known)
     _complete(stream)
     return stream
 

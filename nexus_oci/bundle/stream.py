@@ -73,6 +73,10 @@ class OpenFile:
             ) from error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def beginning(self, size: int) -> bytes:
+        """The first bytes of the file."""
+        return self.pread(size, 0)
+
     def unchanged(self) -> bool:
         """Whether size, time and file are what they were."""
         return self._now() == self._state

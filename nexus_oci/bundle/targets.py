@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from nexus_oci.bundle.parts import PartPlan, parts_of, write_header
+from nexus_oci.bundle.parts import PartPlan, parts_of, write_headers
 from nexus_oci.bundle.repair import erasure_code
 from nexus_oci.errors import StoreError, UsageError
 from nexus_oci.transfer.crew import Crew
@@ -213,7 +213,7 @@ class PartsTarget:
             encoder = erasure_code().Encoder(plan.data, plan.count)
             crew.map(lambda at: self._encode(encoder, at, min(step, plan.part_size - at)), range(0, plan.part_size, step))
         table = b"".join(crew.map(self._hashes, range(1, plan.count + 1)))
-        for file, header in zip(self._files, write_header(plan, table, sign(plan.describe(table))), strict=True):
+        for file, header in zip(self._files, write_headers(plan, table, sign(plan.describe(table))), strict=True):
             file.write(header, 0)
         crew.map(lambda file: file.flush(), self._files)
         for file in self._files:

@@ -6,6 +6,7 @@ not mix.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import getpass
 import json
@@ -46,7 +47,8 @@ class AuditLog:
             file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                os.write(file, line)
+                if os.write(file, line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(file)
             finally:
                 os.close(file)

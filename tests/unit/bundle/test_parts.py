@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from nexus_oci.bundle.parts import PartPlan, parse_size, plan_parts, read_header, write_header
+from nexus_oci.bundle.parts import PartPlan, parse_size, plan_parts, read_header, write_headers
 from nexus_oci.errors import UsageError
 from nexus_oci.oci.values import digest_of
 
@@ -76,7 +76,7 @@ def planned() -> tuple[PartPlan, bytes]:
 
 def test_a_header_reads_back_and_says_its_number() -> None:
     plan, table = planned()
-    for number, raw in enumerate(write_header(plan, table, b"signature"), start=1):
+    for number, raw in enumerate(write_headers(plan, table, b"signature"), start=1):
         header = read_header(raw[:64], lambda size, raw=raw: raw[:size])
         assert header is not None and len(raw) == plan.header_length
         assert (header.plan, header.number, header.table, header.signature) == (plan, number, table, b"signature")
@@ -84,7 +84,7 @@ def test_a_header_reads_back_and_says_its_number() -> None:
 
 def test_no_byte_of_a_header_can_be_changed_unnoticed() -> None:
     plan, table = planned()
-    raw = write_header(plan, table, b"")[0]
+    raw = next(write_headers(plan, table, b""))
     for at in range(0, len(raw), 7):
         changed = bytearray(raw)
         changed[at] ^= 1
@@ -94,4 +94,4 @@ def test_no_byte_of_a_header_can_be_changed_unnoticed() -> None:
 def test_a_signature_that_does_not_fit_is_refused() -> None:
     plan, table = planned()
     with pytest.raises(UsageError, match="too long"):
-        write_header(plan, table, bytes(2000))
+        next(write_headers(plan, table, bytes(2000)))
