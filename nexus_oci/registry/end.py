@@ -11,8 +11,8 @@ from nexus_oci.oci.values import Descriptor, Digest, Manifest
 from nexus_oci.transfer.ends import BlobStream, Outcome
 
 if TYPE_CHECKING:
-    from nexus_oci.registry.client import RegistryClient
     from nexus_oci.registry.reading import RegistryReader
+    from nexus_oci.registry.writing import RegistryWriter
 
 
 class ReadingEnd:
@@ -68,7 +68,7 @@ class RegistryEnd(ReadingEnd):
     """The registry checks digests, but it may lie or be lax: what goes in is checked on our side too."""
     keeps_graphs_whole = True
 
-    def __init__(self, client: RegistryClient, repository: str) -> None:
+    def __init__(self, client: RegistryWriter, repository: str) -> None:
         super().__init__(client, repository)
         self.client = client
 

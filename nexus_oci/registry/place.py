@@ -1,7 +1,4 @@
-"""A registry's namespace as a place, and its repositories.
-
-Reading loads little; oras comes in with the first thing that is written.
-"""
+"""A registry's namespace as a place, and its repositories."""
 
 from __future__ import annotations
 
@@ -9,18 +6,14 @@ import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
 
 from nexus_oci.errors import NotFoundError
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
 from nexus_oci.registry.end import ReadingEnd
-from nexus_oci.registry.reading import RegistryReader
 from nexus_oci.registry.settings import RegistrySettings
+from nexus_oci.registry.writing import RegistryWriter
 from nexus_oci.transfer.ends import BlobStream, Outcome
 from nexus_oci.transfer.flow import Flow
-
-if TYPE_CHECKING:
-    from nexus_oci.registry.client import RegistryClient
 
 _REMEMBERED = 16 << 20
 """Bytes of manifests that are kept, so that the registry is asked only whether a tag has moved."""
@@ -35,9 +28,7 @@ class RegistryPlace:
     def __init__(self, host: str, base: str, settings: RegistrySettings, *, remember: bool = False) -> None:
         self.host = host
         self.base = base
-        self.reader = RegistryReader(host, settings)
-        self._settings = settings
-        self._client: RegistryClient | None = None
+        self.client = RegistryWriter(host, settings)
         self._remember = remember
         self._tags: OrderedDict[tuple[str, str], tuple[str, Manifest]] = OrderedDict()
         self._held = 0
@@ -52,17 +43,7 @@ class RegistryPlace:
     @property
     def requests_made(self) -> int:
         """How many requests were sent so far."""
-        return self.reader.requests_made + (self._client.requests_made if self._client else 0)
-
-    @property
-    def client(self) -> RegistryClient:
-        """What writes; made when it is first needed."""
-        with self._lock:
-            if self._client is None:
-                from nexus_oci.registry.client import RegistryClient
-
-                self._client = RegistryClient(self.host, self._settings)
-            return self._client
+        return self.client.requests_made
 
     def repository(self, name: str) -> RegistryRepository:
         """One of its repositories."""
@@ -74,16 +55,14 @@ class RegistryPlace:
 
     def close(self) -> None:
         """Close the connections."""
-        self.reader.close()
-        if self._client is not None:
-            self._client.close()
+        self.client.close()
 
     def tagged(self, repository: str, tag: str) -> Manifest:
         """The manifest that a tag names, from memory where the registry says that it is still the same."""
         key = (repository, tag)
         with self._lock:
             held = self._tags.get(key)
-        answer = self.reader.tagged(repository, tag, unless=held[0] if held else None)
+        answer = self.client.tagged(repository, tag, unless=held[0] if held else None)
         if answer is None:
             assert held is not None  # noqa: S101  «not modified» is only said to who had something
             return held[1]
@@ -106,7 +85,7 @@ class RegistryRepository(ReadingEnd):
     keeps_graphs_whole = True
 
     def __init__(self, place: RegistryPlace, name: str, repository: str) -> None:
-        super().__init__(place.reader, repository)
+        super().__init__(place.client, repository)
         self._place = place
         self.name = name
 

@@ -6,7 +6,6 @@ For each it prints the child's number, lets it begin with the next line, and say
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from pathlib import Path
@@ -19,7 +18,6 @@ from nexus_oci.registry.settings import RegistrySettings
 
 CHUNK = 64 * 1024
 """Bytes of the pieces in which blobs are sent."""
-importlib.import_module("nexus_oci.registry.client")  # once, and not in every child
 
 
 def run(source: str, destination: str, base: str, cache: Path) -> int:
