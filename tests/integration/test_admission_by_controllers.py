@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.admission_site import Site, digest, digests, done
+from tests.support.crds import documents
 from tests.support.peers import Outcome, peer, real_cosign
 
 pytestmark = [pytest.mark.integration, pytest.mark.controllers, pytest.mark.timeout(3600)]
@@ -166,3 +167,46 @@ def test_kyverno_takes_notations_signatures_by_the_chain(site: Site, authority: 
     assert made.code == 0, made.err
     outcome = kyverno(policy, tmp_path, containers=image)
     assert (outcome.code, "error: 0" in outcome.out) == (0, True), outcome.out + outcome.err
+
+
+def ratify(written: Path, folder: Path, image: str) -> Outcome:
+    """Ratify's command line, whose settings are one file: the objects' own parameters, and keys as files instead of providers."""
+    objects = documents(written)
+    files = {}
+    for one in objects:
+        if one["kind"] == "KeyManagementProvider":
+            path = folder / f"{one['metadata']['name']}.pem"
+            path.write_text(one["spec"]["parameters"]["value"])
+            files[one["metadata"]["name"]] = {"file": str(path)}
+    (store,), (policy,), verifiers = (
+        [one["spec"] for one in objects if one["kind"] == kind] for kind in ("Store", "Policy", "Verifier")
+    )  # fmt: skip
+    plugins = [{"name": one["name"], "artifactTypes": one["artifactTypes"], **one["parameters"]} for one in verifiers]
+    for plugin in plugins:
+        for trusted in plugin["trustPolicies"]:
+            trusted["keys"] = [files[key["provider"]] for key in trusted["keys"]]
+    settings = {
+        "store": {"version": "1.0.0", "plugins": [{"name": store["name"], **store["parameters"]}]},
+        "policy": {"version": "1.0.0", "plugin": {"name": "configPolicy", **policy["parameters"]}},
+        "verifier": {"version": "1.0.0", "plugins": plugins},
+    }
+    (folder / "ratify.json").write_text(json.dumps(settings))
+    return run(peer("ratify"), "verify", "--config", folder / "ratify.json", "--subject", image)
+
+
+def test_ratify_takes_what_is_signed_and_nothing_else(site: Site, tmp_path: Path) -> None:
+    name = f"{site.origin}/engine"
+    written = write(site, tmp_path, "--for", "ratify", "--key", site.public) / "ratify" / "ratify.yaml"
+
+    def taken(image: str) -> bool:
+        outcome = ratify(written, tmp_path, image)
+        return outcome.code == 0 and '"isSuccess": true' in outcome.out.split('"verifierReports"')[0]
+
+    assert taken(f"{name}:1.0.0")
+    assert taken(f"{name}@{digest(f'{name}:1.0.0')}")
+    assert taken(f"{site.mirror}/engine:1.0.0")
+    assert not taken(f"{name}:6.6.6")
+    write(site, tmp_path, "--for", "ratify", "--key", site.other)
+    assert not taken(f"{name}:1.0.0")
+    write(site, tmp_path, "--for", "ratify", "--key", site.other, "--key", site.public)
+    assert taken(f"{name}:1.0.0")
