@@ -23,7 +23,6 @@ from nexus_oci.pipeline.subjects import RELEASES, is_release
 from nexus_oci.transfer.copy import TransferEvent
 from nexus_oci.transfer.places import Place
 from nexus_oci.transfer.store_place import StorePlace
-from nexus_oci.trust.cosign import signature_tag
 
 if TYPE_CHECKING:
     from nexus_oci.registry.place import RegistryPlace
@@ -237,6 +236,7 @@ def _locate(place: Place, source: ReadOnce) -> Callable[[Digest], Sequence[Descr
         from nexus_oci.pipeline.attached import in_store
 
         return in_store(place.store)
+    from nexus_oci.trust.cosign import signature_tag
 
     def locate(digest: Digest) -> Sequence[Descriptor]:
         tag = signature_tag(digest)
