@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from nexus_oci.bundle.parts import PartPlan, parts_of, write_headers
+from nexus_oci.bundle.layout import INVENTORY
+from nexus_oci.bundle.parts import MAGIC, PartPlan, parts_of, write_headers
 from nexus_oci.bundle.repair import erasure_code
 from nexus_oci.errors import StoreError, UsageError
 from nexus_oci.transfer.crew import Crew
@@ -154,10 +155,9 @@ class FileTarget:
         self._file.copy(file, at, size, offset)
 
     def commit(self, sign: Callable[[bytes], bytes]) -> tuple[Path, ...]:  # noqa: ARG002 - the inventory's signature is enough
-        """As `Target.commit`. Parts that an earlier run left under this name go: they would be taken for this bundle's."""
+        """As `Target.commit`."""
         self._file.flush()
         self._file.rename()
-        _remove(parts_of(self._file.path))
         _flush_folder(self._file.path.parent)
         return (self._file.path,)
 
@@ -206,7 +206,10 @@ class PartsTarget:
             start += count
 
     def commit(self, sign: Callable[[bytes], bytes]) -> tuple[Path, ...]:
-        """As `Target.commit`. The headers are written last: until then no part is one."""
+        """As `Target.commit`. The headers are written last: until then no part is one.
+
+        A bundle in one file of this name, or parts of an earlier one that had more, would be taken for this one: they go.
+        """
         plan, crew = self._plan, Crew(self._jobs)
         if plan.parity:
             step = max(1, min(plan.chunk_size, _WORKING // plan.count))
@@ -247,7 +250,11 @@ class PartsTarget:
 
 
 def _remove(paths: Sequence[Path]) -> None:
-    """Remove files that would be taken for parts of what was just written."""
+    """Remove bundles and parts of bundles; other files of such names stay."""
+    begin = (MAGIC, INVENTORY.encode())
     for path in paths:
-        with disk_errors(path):
-            path.unlink(missing_ok=True)
+        with disk_errors(path), contextlib.suppress(FileNotFoundError):
+            with path.open("rb") as file:
+                ours = file.read(max(map(len, begin))).startswith(begin)
+            if ours:
+                path.unlink()

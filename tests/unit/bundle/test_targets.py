@@ -55,7 +55,15 @@ def test_parts_of_an_earlier_run_with_more_of_them_go(made: Maker) -> None:
     few = made.bundle(root, part_size=200_000).files
     assert len(few) < len(many)
     assert sorted(made.folder.glob("one.nexus*")) == sorted(few)
-    assert sorted(made.bundle(root).files) == sorted(made.folder.glob("one.nexus*"))
+
+
+def test_parts_replace_the_file_of_their_name_and_leave_other_files_alone(made: Maker) -> None:
+    root = made.release()
+    whole = made.bundle(root).files[0]
+    (made.folder / "one.nexus.999").write_bytes(b"notes of somebody")
+    parts = made.bundle(root, part_size=200_000).files
+    assert not whole.exists() and (made.folder / "one.nexus.999").read_bytes() == b"notes of somebody"
+    assert made.bundle(root).files == (whole,) and all(part.exists() for part in parts)
 
 
 def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path: Path) -> None:
