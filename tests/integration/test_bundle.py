@@ -452,7 +452,7 @@ finally:
 
 def test_memory_does_not_grow_with_the_size(site: Site, registry: str) -> None:
     store = site.made.store
-    blob = store.put(os.urandom(300 << 20), "application/octet-stream")
+    blob = store.put(os.urandom(200 << 20), "application/octet-stream")
     manifest = {
         "schemaVersion": 2, "mediaType": media_types.MANIFEST, "artifactType": "application/vnd.test.large",
         "config": store.put(b"{}", media_types.EMPTY).to_json(), "layers": [blob.to_json()],
