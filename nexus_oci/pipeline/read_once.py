@@ -15,6 +15,7 @@ from nexus_oci.errors import NexusError, NotFoundError, VerificationError
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
 from nexus_oci.pipeline.subjects import ARTIFACT_TYPES, DEEPEST
 from nexus_oci.transfer.ends import BlobStream, Source
+from nexus_oci.trust.dsse import BUNDLE
 
 MOST_MANIFESTS = 20_000
 """Manifests that one verification reads at most."""
@@ -45,8 +46,8 @@ class Reading(Protocol):
 class ReadOnce:
     """A `Source` over another, which remembers every answer, also that something is missing or damaged. Used by several threads.
 
-    With `quick` the manifests of referrers are taken from the list of referrers, where they came embedded in it: their digests
-    are right, so they prove what they say, and not that the source has them. Raises what the source raises, and
+    With `quick` the manifests of bundles are taken from the list of referrers, where they came embedded in it: their digests are
+    right, so they prove what they say, and not that the source has them. Raises what the source raises, and
     `VerificationError` where there is more to read than a release can have.
     """
 
@@ -109,7 +110,9 @@ class ReadOnce:
     def _read(self, descriptor: Descriptor) -> Manifest:
         self._check_counts(len(self._manifests))
         early = self._registry.embedded(descriptor.digest) if self._quick and self._registry is not None else None
-        return early if early is not None and early.descriptor.size == descriptor.size else self._source.manifest(descriptor)
+        if early is not None and early.artifact_type == BUNDLE and early.descriptor.size == descriptor.size:
+            return early
+        return self._source.manifest(descriptor)
 
     def open_blob(self, descriptor: Descriptor, *, verify: bool = True) -> BlobStream:
         """As the source, each time."""

@@ -22,7 +22,6 @@ from typing import Any
 
 from nexus_oci.errors import NexusError, VerificationError
 from nexus_oci.oci import media_types
-from nexus_oci.oci.gzip import inflated
 from nexus_oci.oci.hashing import hashed
 from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Descriptor, Digest, Manifest
 from nexus_oci.transfer.ends import Source
@@ -100,6 +99,8 @@ def _checked(source: Source, blob: Descriptor, unpack: bool, is_config: bool) ->
                 raise VerificationError("it is too large to be a config", why=f"it has {blob.size} bytes")
             return _config(b"".join(bytes(block) for block in hashed(stream, blob)))
         if unpack and blob.media_type in _GZIP:
+            from nexus_oci.oci.gzip import inflated
+
             digest = hashlib.sha256()
             for block in inflated(hashed(stream, blob), "the layer"):
                 digest.update(block)

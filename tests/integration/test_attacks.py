@@ -168,6 +168,20 @@ def test_a_swapped_child_of_the_release_is_refused(run: RunProgram, field: Field
     assert re.search(r"deb .* is not signed by a key that is trusted here: it has no signature", said), said
 
 
+@pytest.mark.parametrize("words", [(), ("--shallow",)], ids=["whole", "shallow"])
+@pytest.mark.parametrize("kind", ["index", "image", "deb"])
+def test_a_flipped_byte_below_a_friendly_name_is_refused(
+    run: RunProgram, field: Field, kind: str, words: tuple[str, ...]
+) -> None:
+    """Artifacts are found through lists of referrers there, which may carry what the registry has no more."""
+    engine = field.registry.repository("team/engine")
+    digest = engine.tags["1.0.0"] if kind == "index" else field.kinds()[kind]
+    media_type, raw = engine.manifests[digest]
+    engine.manifests[digest] = (media_type, raw.replace(b'"size":', b'"size": '))
+    code, said = verify(run, field, *words, name="engine:1.0.0")
+    assert (code, "is not what its digest says" in said) == (4, True), said
+
+
 @pytest.mark.parametrize("kind", ["image", "deb", "chart"])
 def test_a_flipped_byte_in_a_blob_is_refused(run: RunProgram, field: Field, kind: str) -> None:
     layer = field.manifest(field.kinds()[kind])["layers"][0]["digest"]

@@ -15,6 +15,7 @@ from nexus_oci.oci.values import Descriptor, Digest, Manifest
 from nexus_oci.pipeline.read_once import ReadOnce
 from nexus_oci.pipeline.subjects import DEEPEST, subjects_of
 from nexus_oci.transfer.store_end import StoreEnd
+from nexus_oci.trust import dsse
 from tests.unit.cli.conftest import release
 
 
@@ -88,16 +89,25 @@ def test_threads_that_ask_at_once_get_one_answer(source: Counting) -> None:
     assert len({id(manifest) for manifest in found}) == 1
 
 
-def test_what_came_embedded_counts_where_that_is_enough_and_with_its_size(source: Counting) -> None:
+def test_a_bundle_that_came_embedded_counts_where_that_is_enough_and_with_its_size(source: Counting) -> None:
     root = source.store.resolve("1.0.0")
-    manifest = source.store.manifest(root)
-    source.carried[root.digest] = manifest
-    assert ReadOnce(source, quick=True).manifest(root) is manifest
+    bundle = dsse.store_bundle(source.store, b"{}", root, dsse.SIGNATURE, "x")
+    source.carried[bundle.digest] = carried = source.store.manifest(bundle)
+    assert ReadOnce(source, quick=True).manifest(bundle) is carried
     assert not source.asked
-    assert ReadOnce(source).manifest(root) is not manifest
-    other = Descriptor(media_type=root.media_type, digest=root.digest, size=root.size + 1)
+    assert ReadOnce(source).manifest(bundle) is not carried
+    other = Descriptor(media_type=bundle.media_type, digest=bundle.digest, size=bundle.size + 1)
     with pytest.raises(VerificationError):
         ReadOnce(source, quick=True).manifest(other)
+
+
+def test_what_is_signed_is_never_taken_from_elsewhere(source: Counting) -> None:
+    """An index of referrers may embed artifacts too: that the registry has them has to be seen."""
+    root = source.store.resolve("1.0.0")
+    deb = source.store.manifest(root).manifests[1]
+    source.carried[deb.digest] = carried = source.store.manifest(deb)
+    assert ReadOnce(source, quick=True).manifest(deb) is not carried
+    assert source.asked == {f"manifest {deb.digest}": 1}
 
 
 def test_indexes_may_nest_as_deep_as_the_limit(source: Counting) -> None:
