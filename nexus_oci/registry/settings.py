@@ -35,7 +35,7 @@ class RegistrySettings:
     commit_timeout: float = 600.0
     stall_timeout: float = 60.0
     slowest: int = 60 * 1024
-    chunk_size: int = 64 * MIB
+    chunk_size: int = 256 * MIB
     journal: Path | None = None
     uploads: int = 16
     bytes_at_once: int = 2048 * MIB

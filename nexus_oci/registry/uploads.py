@@ -155,6 +155,7 @@ class Upload:
         """PATCH after PATCH, then an empty PUT. Content that cannot be sought is read on from one to the next."""
         size, step = self._descriptor.size, self._transport.settings.chunk_size
         self._session = session
+        self._note(session)
         while session.offset < size:
             count = min(step, size - session.offset)
             call = Call(
@@ -172,10 +173,14 @@ class Upload:
             if answer.status != 202:
                 raise _PiecesRefusedError(f"{self._transport.host} takes no pieces")
             self._session = session = self._next(answer, session.offset + count)
-            if self._transport.is_own(session.location):
-                self._page.write(session.location, session.offset)
+            self._note(session)
             self._advanced(session.offset, backoff)
         self._finish(session, b"")
+
+    def _note(self, session: _Session) -> None:
+        """Write down where the upload goes on, for the next process; registries that keep parts of a piece know better."""
+        if self._transport.is_own(session.location):
+            self._page.write(session.location, session.offset)
 
     def _advanced(self, offset: int, backoff: Backoff) -> None:
         if offset > self._furthest:

@@ -246,6 +246,19 @@ def test_another_process_goes_on_with_an_upload(
     assert list((tmp_path / "journal").iterdir()) == []
 
 
+def test_another_process_goes_on_within_the_first_piece_where_the_registry_kept_it(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    with pytest.raises(Killed):
+        push(make_client(chunk_size=3 * MIB, journal=journal), path, progress=killed_after(2 * MIB))
+    heard: list[int] = []
+    assert push(make_client(chunk_size=3 * MIB, journal=journal), path, progress=heard.append) is Outcome.SENT
+    assert stored(server) == BLOB.data
+    assert len(server.requests("POST")) == 1
+    assert sum(heard) < len(BLOB.data)
+
+
 def test_an_upload_that_the_registry_swept_away_begins_anew(
     server: FaultyRegistry, make_client: ClientMaker, path: Path, tmp_path: Path
 ) -> None:
