@@ -23,7 +23,7 @@ import requests
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor
 from tests.integration.conftest import Reference
-from tests.support.certificates import certificate_for
+from tests.support.server_certificate import certificate_for
 from tests.support.peers import PASSPHRASE, Outcome, peer, real_cosign
 from tests.unit.cli.conftest import release
 
