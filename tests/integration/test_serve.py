@@ -23,8 +23,8 @@ import requests
 from nexus_oci.oci.store import Store
 from nexus_oci.oci.values import Descriptor
 from tests.integration.conftest import Reference
-from tests.support.server_certificate import certificate_for
 from tests.support.peers import PASSPHRASE, Outcome, peer, real_cosign
+from tests.support.server_certificate import certificate_for
 from tests.unit.cli.conftest import release
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
