@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar, runtime_checkable
 
 from nexus_oci.errors import NexusError, NotFoundError, VerificationError
 from nexus_oci.oci.values import Descriptor, Digest, Manifest
 from nexus_oci.pipeline.subjects import ARTIFACT_TYPES, DEEPEST
+from nexus_oci.transfer.crew import Crew
 from nexus_oci.transfer.ends import BlobStream, Source
 from nexus_oci.trust.dsse import BUNDLE
 
@@ -66,15 +66,14 @@ class ReadOnce:
 
         One that cannot be read is met again by whoever asks for it; that there are too many, or too deep, is raised here.
         """
-        level, seen = [root], {root.digest}
-        with ThreadPoolExecutor(max_workers=jobs) as pool:
-            for _ in range(DEEPEST):
-                found = [child for children in pool.map(lambda one: self._children(one, referring), level) for child in children]
-                level = list({child.digest: child for child in found if child.digest not in seen}.values())
-                seen |= {child.digest for child in level}
-                self._check_counts(len(seen))
-                if not level:
-                    return
+        level, seen, crew = [root], {root.digest}, Crew(jobs)
+        for _ in range(DEEPEST):
+            found = [child for children in crew.map(lambda one: self._children(one, referring), level) for child in children]
+            level = list({child.digest: child for child in found if child.digest not in seen}.values())
+            seen |= {child.digest for child in level}
+            self._check_counts(len(seen))
+            if not level:
+                return
         raise VerificationError(f"{root.digest} nests indexes more than {DEEPEST} deep", why=_HINT)
 
     def _children(self, descriptor: Descriptor, referring: Callable[[], bool]) -> Iterable[Descriptor]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +23,7 @@ from nexus_oci.errors import NexusError, VerificationError
 from nexus_oci.oci import media_types
 from nexus_oci.oci.hashing import hashed
 from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Descriptor, Digest, Manifest
+from nexus_oci.transfer.crew import Crew
 from nexus_oci.transfer.ends import Source
 
 _GZIP = frozenset({media_types.LAYER_GZIP, media_types.DOCKER_LAYER_GZIP})
@@ -77,17 +77,16 @@ def check_blobs(source: Source, placed: Sequence[Placed], *, unpack: Collection[
         except NexusError as error:
             return blob, None, f"{'config' if blob.digest in configs else 'blob'} {blob.digest}: {error}"
 
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        for blob, learned, fault in pool.map(check, sorted(wanted.values(), key=lambda blob: -blob.size)):
-            if fault:
-                found.faults.append(fault)
-                continue
-            found.count += 1
-            found.size += blob.size
-            if isinstance(learned, Config):
-                found.configs[blob.digest] = learned
-            elif learned is not None:
-                found.diff_ids[blob.digest] = learned
+    for blob, learned, fault in Crew(jobs).map(check, sorted(wanted.values(), key=lambda blob: -blob.size)):
+        if fault:
+            found.faults.append(fault)
+            continue
+        found.count += 1
+        found.size += blob.size
+        if isinstance(learned, Config):
+            found.configs[blob.digest] = learned
+        elif learned is not None:
+            found.diff_ids[blob.digest] = learned
     found.faults += [fault for one in placed for fault in _image_faults(one, found)]
     return found
 

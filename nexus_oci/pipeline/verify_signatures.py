@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from nexus_oci.errors import NexusError
 from nexus_oci.oci.values import Descriptor, Digest, digest_of
 from nexus_oci.pipeline.attached import Attached, Locate, read_attached
 from nexus_oci.pipeline.subjects import Subject, is_release, repository_names, signed_names, subjects_of
+from nexus_oci.transfer.crew import Crew
 from nexus_oci.transfer.ends import Source
 from nexus_oci.trust.cosign import SimpleSignature, payload_for, read_payload, verifies
 from nexus_oci.trust.dsse import SIGNATURE, Bundle
@@ -142,8 +142,7 @@ def verify_signatures(
             guesses.learn(subject, attached.simple)
         return _judge(subject, attached, trust, repository_names(prefix, subject), now)
 
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        checked = (check(subjects[0]), *pool.map(check, subjects[1:]))
+    checked = (check(subjects[0]), *Crew(jobs).map(check, subjects[1:]))
     faults = [fault for one in checked for fault in one.faults]
     needed = _needed(checked, whole=is_release(subjects[0].manifest))
     faults += _missing(checked, needed)
