@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -312,6 +313,7 @@ def forked(site: Site, words: tuple[str | Path, ...], moment: int = 0) -> tuple[
             with said.open("w") as file, Path(os.devnull).open("r+") as nowhere:
                 sys.stdout, sys.stderr, sys.stdin = nowhere, file, nowhere
                 os.environ.update(site.environment)
+                tempfile.tempdir = str(site.folder)
                 sys.argv = ["nexus-oci", "-C", str(site.folder), *map(str, words)]
                 counted(moment, calls)
                 code = 0
