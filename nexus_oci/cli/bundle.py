@@ -51,6 +51,7 @@ def command() -> None:
 @click.option(
     "--name", "prefix", metavar="HOST/NAMESPACE", help="What images are called. Default: where they are, or `registry`."
 )
+@click.option("--tier", help="The tier whose policy a store's release has to meet. Default: the definition's `tier`; else none.")
 @signing_options("--key", "key", identity=False)
 @transfer_options
 @click.pass_obj
@@ -69,6 +70,7 @@ def create(
     include_program: bool,
     registry_image: str | None,
     prefix: str | None,
+    tier: str | None,
     key: str | None,
     passphrase_file: str | None,
     jobs: int,
@@ -76,7 +78,8 @@ def create(
 ) -> None:
     """Put a release into one file, with all that refers to it: signatures, SBOMs, provenance, charts, artifacts.
 
-    Prints the files.
+    With --tier, or `tier:` in the definition, nothing is written of a release in a store that its policy refuses (exit code 3);
+    of one in a registry ask `verify --tier`. Prints the files.
     """
     from nexus_oci.bundle.parts import parse_size
     from nexus_oci.cli.session import parse_platforms
@@ -86,6 +89,7 @@ def create(
     if since is not None and since_inventory is not None:
         raise UsageError("--since and --since-inventory exclude each other", why="a delta stands on one base")
     registries = access(console, **registry)
+    _hold_to_policy(console, target, release, tier)
     origin = _origin(console, target, release, prefix, registries)
     with contextlib.ExitStack() as stack:
         program = None
@@ -133,6 +137,22 @@ def _made(console: Console, origin: Origin, request: BundleRequest) -> Made:
         made = create_bundle(origin, request, say=display.say, progress=progress)
         display.step(StepChanged(step="bundle", state="done", note=human_size(made.size)))
     return made
+
+
+def _hold_to_policy(console: Console, target: str | None, release: str | None, tier: str | None) -> None:
+    """Raise `PolicyError` for a release of a store that the tier's policy refuses."""
+    from nexus_oci.cli.policy_report import held_to_policy
+    from nexus_oci.cli.session import find_store, only_root
+
+    store = find_store(console, target)
+    if store is not None:
+        held_to_policy(console, store, lambda: only_root(store, release), tier)
+    elif tier is not None:
+        raise UsageError(
+            "--tier is for releases in a store",
+            why="what is in a registry is judged with the keys of who signed it",
+            hint=f"run `nexus-oci verify {target} --key … --tier {tier}` first",
+        )
 
 
 def _origin(console: Console, target: str | None, release: str | None, prefix: str | None, registries: Access) -> Origin:

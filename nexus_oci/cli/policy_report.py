@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from nexus_oci.cli.console import Console
 
 if TYPE_CHECKING:
     from nexus_oci.definition.definition import Definition
+    from nexus_oci.oci.store import Store
+    from nexus_oci.oci.values import Descriptor
     from nexus_oci.pipeline.tier_check import Standard
     from nexus_oci.policy.judging import Finding, Verdict
 
@@ -42,6 +45,29 @@ def names_tier(console: Console) -> bool:
     except OSError:
         return False
     return bool(_NAMED.search(text))
+
+
+def held_to_policy(console: Console, store: Store, root: Callable[[], Descriptor], tier: str | None) -> Standard | None:
+    """What a release that is about to leave was held to, and passed; None where nothing asks for that. Raises `PolicyError`."""
+    if tier is None and not names_tier(console):
+        return None
+    from nexus_oci.pipeline.tier_check import check_store
+
+    standard = standard_of(console, tier)
+    if standard.tier is None:
+        return None
+    verdict = check_store(store, root(), standard)
+    verdict.enforce()
+    console.say(
+        f"the release meets the policy of the tier {standard.tier}: {len(verdict.asked)} gates, {len(verdict.proofs)} proofs"
+    )
+    for placed in verdict.waived:
+        one = placed.waiver
+        console.say(f"waived: {one.gate}, by {one.owner} until {one.until}: {one.reason}")
+    for finding in verdict.findings:
+        if finding.outcome == "warning":
+            console.say(f"warning: {finding.gate}: {finding.where}: {finding.value}; meant: {finding.limit}")
+    return standard
 
 
 def _definition(console: Console) -> Definition | None:

@@ -11,8 +11,7 @@ from nexus_oci.cli.console import Console, human_size
 from nexus_oci.cli.options import access, transfer_options
 
 if TYPE_CHECKING:
-    from nexus_oci.oci.store import Store
-    from nexus_oci.pipeline.tier_check import Standard
+    pass
 
 
 @click.command()
@@ -39,14 +38,15 @@ def command(
 
     Prints the release by digest, then every name.
     """
+    from nexus_oci.cli.policy_report import held_to_policy
     from nexus_oci.cli.transfer_display import transfer_events
     from nexus_oci.oci.store import Store
     from nexus_oci.pipeline.progress import StepChanged
-    from nexus_oci.pipeline.push import parse_destination, push_release
+    from nexus_oci.pipeline.push import find_release, parse_destination, push_release
 
     target = parse_destination(destination or _published(console))
     store = Store.open((dist or console.dist) / "oci")
-    standard = _held_to_policy(console, store, release, tier)
+    standard = held_to_policy(console, store, lambda: find_release(store, release)[0], tier)
     with console.display() as display:
         display.step(StepChanged(step="push", state="started"))
         pushed = push_release(
@@ -73,32 +73,6 @@ def command(
     console.result(str(pushed.release))
     for name in pushed.names:
         console.result(name)
-
-
-def _held_to_policy(console: Console, store: Store, release: str | None, tier: str | None) -> Standard | None:
-    """What the release was held to, and passed; None where nothing asks for that. Raises `PolicyError`."""
-    from nexus_oci.cli.policy_report import names_tier, standard_of
-
-    if tier is None and not names_tier(console):
-        return None
-    from nexus_oci.pipeline.push import find_release
-    from nexus_oci.pipeline.tier_check import check_store
-
-    standard = standard_of(console, tier)
-    if standard.tier is None:
-        return None
-    verdict = check_store(store, find_release(store, release)[0], standard)
-    verdict.enforce()
-    console.say(
-        f"the release meets the policy of the tier {standard.tier}: {len(verdict.asked)} gates, {len(verdict.proofs)} proofs"
-    )
-    for placed in verdict.waived:
-        one = placed.waiver
-        console.say(f"waived: {one.gate}, by {one.owner} until {one.until}: {one.reason}")
-    for finding in verdict.findings:
-        if finding.outcome == "warning":
-            console.say(f"warning: {finding.gate}: {finding.where}: {finding.value}; meant: {finding.limit}")
-    return standard
 
 
 def _published(console: Console) -> str:

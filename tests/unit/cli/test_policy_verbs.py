@@ -220,6 +220,18 @@ def test_push_sends_nothing_of_what_its_tier_refuses(run: RunProgram, kit: Kit, 
     assert "refused for the tier developer by tier-distributions, proof-checksums, root-user" in done.err
 
 
+def test_no_bundle_is_made_of_what_its_tier_refuses(run: RunProgram, kit: Kit, tmp_path: Path) -> None:
+    kit.image("container", GOOD, user="0")
+    kit.release()
+    done = run("-C", tmp_path, "bundle", "create", "-o", tmp_path / "x.nexus", "--tier", "developer")
+    assert done.code == 3
+    assert "refused for the tier developer by" in done.err
+    assert not list(tmp_path.glob("x.nexus*"))
+    elsewhere = run("-C", tmp_path, "bundle", "create", "registry.invalid/team/x:1", "-o", tmp_path / "x.nexus", "--tier", "developer")
+    assert elsewhere.code == 2
+    assert "verify registry.invalid/team/x:1 --key … --tier developer" in elsewhere.err
+
+
 def test_push_takes_the_tier_from_the_definition(run: RunProgram, kit: Kit, tmp_path: Path) -> None:
     kit.image("container", GOOD, user="0")
     kit.release()
