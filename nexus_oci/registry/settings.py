@@ -20,7 +20,8 @@ class RegistrySettings:
     `client_certificate` is shown to the registry itself; without it that of `certificate_folders` (`certs.d`) is.
     `plain_http` speaks HTTP to loopback addresses, to others only with `insist_on_plain_http`. Times in seconds,
     sizes in bytes; blobs over `chunk_size` are uploaded in pieces of that size, so that a broken upload resumes, and
-    with `journal`, a folder, also in the next process. An answer of which less than `slowest` bytes come in
+    with `journal`, a folder, also in the next process. Up to `whole_up_to` one request is tried first: many registries
+    hash again what came in pieces. An answer of which less than `slowest` bytes come in
     `stall_timeout` is given up. At most `uploads` blobs, of `bytes_at_once` together, are written at a time.
     """
 
@@ -35,7 +36,8 @@ class RegistrySettings:
     commit_timeout: float = 600.0
     stall_timeout: float = 60.0
     slowest: int = 60 * 1024
-    chunk_size: int = 256 * MIB
+    chunk_size: int = 64 * MIB
+    whole_up_to: int = 1024 * MIB
     journal: Path | None = None
     uploads: int = 16
     bytes_at_once: int = 2048 * MIB

@@ -61,7 +61,9 @@ class Upload:
         self._present = present
         self._progress = progress
         self._doing = f"writing blob {descriptor.digest.short} to {repository}"
-        self._in_pieces = descriptor.size > transport.settings.chunk_size
+        chosen = transport.settings
+        self._may_be_cut = descriptor.size > chosen.chunk_size
+        self._in_pieces = descriptor.size > max(chosen.chunk_size, chosen.whole_up_to)
         self._furthest = 0
         self._session: _Session | None = None
         self._continues = False
@@ -75,7 +77,7 @@ class Upload:
             return Outcome.MOUNTED
         keeping = self._journal.page(self._transport.host, self._repository, self._descriptor)
         with self._flow.room(self._descriptor.size), contextlib.closing(self._content), keeping as self._page:
-            if self._in_pieces and self._session is None:
+            if self._may_be_cut and self._session is None:
                 self._take_up()
             self._until_sent()
             self._page.clear()
@@ -87,12 +89,14 @@ class Upload:
             try:
                 self._send(self._session or self._start(), backoff)
             except _PiecesRefusedError:
-                self._in_pieces, self._session = False, None
+                self._in_pieces, self._may_be_cut, self._session = False, False, None
             except TransientError as error:
                 backoff.pause(error)
                 if self._present():
                     return
                 self._recover(backoff)
+                # What broke once may break again: from now on no more than a piece is lost.
+                self._in_pieces = self._may_be_cut
             except VerificationError:
                 if not self._continues:
                     raise
@@ -106,6 +110,7 @@ class Upload:
         note = self._page.read()
         if note is None or not self._transport.is_own(note.location):
             return
+        self._in_pieces = True
         self._session = _Session(location=note.location, offset=note.offset)
         self._recover(self._transport.backoff())
         self._continues = self._session is not None
@@ -149,6 +154,8 @@ class Upload:
             self._send_pieces(session, backoff)
             return
         self._session = None
+        if self._may_be_cut:
+            self._note(session)
         self._finish(session, self._body(0, self._descriptor.size))
 
     def _send_pieces(self, session: _Session, backoff: Backoff) -> None:

@@ -132,7 +132,7 @@ def test_friendly_names_are_mounts(client: RegistryClient, tmp_path: Path) -> No
 def test_a_blob_in_pieces_is_whole(registry: str, tmp_path: Path) -> None:
     store, root = make_release(tmp_path / "store", layers=1, size=10 * MIB + 7)
     layer = store.manifest(store.manifest(root).manifests[0]).layers[0]
-    client = RegistryClient(registry, RegistrySettings(plain_http=True, chunk_size=3 * MIB))
+    client = RegistryClient(registry, RegistrySettings(plain_http=True, chunk_size=3 * MIB, whole_up_to=0))
     source = StoreEnd(store)
     assert client.put_blob("pieces/app", layer, lambda: source.open_blob(layer)) is Outcome.SENT
     with client.open_blob("pieces/app", layer) as reader:
@@ -144,7 +144,7 @@ def test_a_broken_upload_begins_anew_where_the_registry_forgot_it(registry: str,
     """docker-registry 2.8 drops an upload that broke in the middle of a PATCH."""
     store, root = make_release(tmp_path / "store", layers=1, size=8 * MIB)
     layer = store.manifest(store.manifest(root).manifests[0]).layers[0]
-    client = RegistryClient(registry, RegistrySettings(plain_http=True, chunk_size=4 * MIB))
+    client = RegistryClient(registry, RegistrySettings(plain_http=True, chunk_size=4 * MIB, whole_up_to=0))
     source, calls = StoreEnd(store), []
 
     def break_once(count: int) -> None:

@@ -22,7 +22,7 @@ CHUNK = 64 * 1024
 
 def run(source: str, destination: str, base: str, cache: Path) -> int:
     """One mirror of everything below `team`; the exit code."""
-    settings = RegistrySettings(plain_http=True, chunk_size=CHUNK, journal=cache / "uploads")
+    settings = RegistrySettings(plain_http=True, chunk_size=CHUNK, whole_up_to=0, journal=cache / "uploads")
     places = [RegistryPlace(source, "team", settings), RegistryPlace(destination, base, settings)]
     shared = Shared(spool=cache / "mirror")
     wanted = [Wanted(repository="releases", tag=tag) for tag in ("1.0.0", "1.1.0")]

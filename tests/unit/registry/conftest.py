@@ -39,7 +39,7 @@ def make_client(server: FaultyRegistry, time: Time) -> Iterator[ClientMaker]:
     made: list[RegistryClient] = []
 
     def make(**settings: object) -> RegistryClient:
-        options: dict[str, object] = {"plain_http": True, "pace": time.pace, **settings}
+        options: dict[str, object] = {"plain_http": True, "pace": time.pace, "whole_up_to": 0, **settings}
         made.append(RegistryClient(server.host, RegistrySettings(**options)))  # type: ignore[arg-type]
         return made[-1]
 

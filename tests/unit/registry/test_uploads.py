@@ -259,6 +259,30 @@ def test_another_process_goes_on_within_the_first_piece_where_the_registry_kept_
     assert sum(heard) < len(BLOB.data)
 
 
+def test_one_request_is_tried_first_and_pieces_after_it_broke(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path
+) -> None:
+    client = make_client(chunk_size=MIB, whole_up_to=8 * MIB)
+    server.fault("PUT", "uploads", reset_after(300_000))
+    assert push(client, path) is Outcome.SENT
+    assert stored(server) == BLOB.data
+    assert len(server.requests("PATCH")) >= 3
+
+
+def test_pieces_are_sent_where_another_process_was_stopped_in_one_request(
+    server: FaultyRegistry, make_client: ClientMaker, path: Path, tmp_path: Path
+) -> None:
+    client = make_client(chunk_size=MIB, whole_up_to=8 * MIB, journal=tmp_path / "journal")
+    with pytest.raises(Killed):
+        push(client, path, progress=killed_after(2 * MIB))
+    assert not server.requests("PATCH")
+    again = make_client(chunk_size=MIB, whole_up_to=8 * MIB, journal=tmp_path / "journal")
+    assert push(again, path) is Outcome.SENT
+    assert stored(server) == BLOB.data
+    assert server.requests("PATCH")
+    assert list((tmp_path / "journal").iterdir()) == []
+
+
 def test_an_upload_that_the_registry_swept_away_begins_anew(
     server: FaultyRegistry, make_client: ClientMaker, path: Path, tmp_path: Path
 ) -> None:
