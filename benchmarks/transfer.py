@@ -51,7 +51,7 @@ if way == "push":
     client.put_blob("bench/blob", blob, lambda: Path(path).open("rb", buffering=0))
 else:
     with client.open_blob("bench/blob", blob) as reader:
-        view = memoryview(bytearray(1 << 18))
+        view = memoryview(bytearray(1 << 20))
         while reader.readinto(view):
             pass
 print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
