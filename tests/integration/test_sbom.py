@@ -136,7 +136,7 @@ class Engine:
 
 
 @pytest.fixture(scope="module", params=["python", "node"])
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Engine]:
+def described_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Engine]:
     project = engine_project(request.param, tmp_path_factory.mktemp("engine") / request.param, {})
     project.done("build", "--sbom", "--platform", "linux/amd64", "--platform", "linux/arm64")
     return request.param, Engine(project)
@@ -144,9 +144,9 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize("platform", ARCHITECTURES)
 def test_an_engine_s_sbom_lists_every_package_of_its_lock_and_of_its_base_on_every_platform(
-    engine: tuple[str, Engine], platform: str
+    described_engine: tuple[str, Engine], platform: str
 ) -> None:
-    runtime, built = engine
+    runtime, built = described_engine
     document, files = built.document(platform), built.files(platform)
     listed = {file["fileName"].removeprefix("./") for file in document["files"]}
     assert listed == set(files)
