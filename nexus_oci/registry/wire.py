@@ -12,6 +12,7 @@ import select
 import socket
 import ssl
 import threading
+import weakref
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -216,6 +217,13 @@ class _Route:
     proxy: str | None
 
 
+def _close_idle(idle: dict[_Route, list[_Connection]]) -> None:
+    """Close connections that nobody uses, and forget them."""
+    while idle:
+        for connection in idle.popitem()[1]:
+            connection.close()
+
+
 class Pools:
     """Idle connections, by where they lead. Used by several threads at once.
 
@@ -231,6 +239,8 @@ class Pools:
         self._idle: defaultdict[_Route, list[_Connection]] = defaultdict(list)
         self._lock = threading.Lock()
         self._closed = False
+        # Whoever forgets to close it leaves no open sockets behind.
+        weakref.finalize(self, _close_idle, self._idle).atexit = False
 
     def request(self, method: str, url: str, headers: Mapping[str, str], content: Content, timeout: float) -> Response:
         """Send a request; the answer's header has come in when this returns. `timeout`: seconds between two reads.
@@ -258,10 +268,7 @@ class Pools:
         """Close every idle connection, and those that come back later."""
         with self._lock:
             self._closed = True
-            idle = [connection for connections in self._idle.values() for connection in connections]
-            self._idle.clear()
-        for connection in idle:
-            connection.close()
+            _close_idle(self._idle)
 
     def _target(self, route: _Route, url: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
         """What the request line names (RFC 9112, 3.2), and the headers, with the proxy's password where there is one."""

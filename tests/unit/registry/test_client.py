@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import warnings
 
 import pytest
 
@@ -11,6 +13,7 @@ from nexus_oci.oci import media_types
 from nexus_oci.oci.reference import Reference
 from nexus_oci.oci.values import MAX_MANIFEST_SIZE, Manifest
 from nexus_oci.registry.client import RegistryClient
+from nexus_oci.registry.reading import RegistryReader
 from nexus_oci.registry.settings import RegistrySettings
 from tests.support.faulty_registry import LOOPBACK, FaultyRegistry, alter, answer, cut_answer, headers
 
@@ -33,6 +36,17 @@ def test_a_manifest_comes_back_byte_for_byte_and_resolves_by_head(
     assert client.resolve(reference) == EMPTY.descriptor
     assert len(server.requests("GET")) == gets
     assert server.requests("HEAD")[-1].headers["accept"].count("application/vnd.") == 4
+
+
+def test_a_client_that_nobody_closes_leaves_no_open_connection(server: FaultyRegistry, reference: Reference) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for kind in (RegistryClient, RegistryReader):
+            forgotten = kind(server.host, RegistrySettings(plain_http=True))
+            assert forgotten.manifest(reference).raw == EMPTY.raw
+            del forgotten
+            gc.collect()
+    assert [str(one.message) for one in told] == []
 
 
 def test_resolve_reads_the_manifest_where_the_head_says_too_little(
