@@ -227,7 +227,9 @@ def test_no_bundle_is_made_of_what_its_tier_refuses(run: RunProgram, kit: Kit, t
     assert done.code == 3
     assert "refused for the tier developer by" in done.err
     assert not list(tmp_path.glob("x.nexus*"))
-    elsewhere = run("-C", tmp_path, "bundle", "create", "registry.invalid/team/x:1", "-o", tmp_path / "x.nexus", "--tier", "developer")
+    elsewhere = run(
+        "-C", tmp_path, "bundle", "create", "registry.invalid/team/x:1", "-o", tmp_path / "x.nexus", "--tier", "developer"
+    )
     assert elsewhere.code == 2
     assert "verify registry.invalid/team/x:1 --key … --tier developer" in elsewhere.err
 
